@@ -1,0 +1,4 @@
+//! The actors carry. Placeholder.
+
+pub mod ports;
+pub mod engine;

@@ -1,0 +1,268 @@
+//! The ports: what the actors need of the outside, as traits. They know no SQL, no Redis, no HTTP behind them.
+//!
+//! Every port has one contract test suite, and every implementation passes it. Futures are boxed so that one actor tree
+//! runs on any of them without generics; a port call crosses I/O anyway.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use compact_str::CompactString;
+use futures::future::BoxFuture;
+use nexus_engine::account::{Account, Context, Decision, Input, Turn};
+use nexus_engine::gate::TradingState;
+use nexus_engine::ids::{ClientOrderId, FeedId, SignalId, Symbol, Timestamp, UserId};
+use nexus_engine::instrument::Mark;
+use nexus_engine::order::{OrderRequest, Report};
+use nexus_engine::signal::Signal;
+use nexus_engine::units::Money;
+use thiserror::Error;
+
+/// What time it is for trading: the wall, or the newest mark of a simulated run.
+pub trait Clock: Send + Sync + 'static {
+    /// Now.
+    fn now(&self) -> Timestamp;
+}
+
+/// A signal as it is recorded: with the set of users that it was for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SignalRecord {
+    /// The parsed signal.
+    pub signal: Arc<Signal>,
+    /// When it arrived.
+    pub received_at: Timestamp,
+    /// The users to be decided, fixed when it first arrived. Sorted.
+    pub subscribers: Arc<[UserId]>,
+}
+
+/// One turn on its way into the ledger.
+#[derive(Clone, Debug)]
+pub struct TurnRecord {
+    /// Whose account.
+    pub user: UserId,
+    /// The version that the turn was stepped from. It commits only at that version, as `base_version + 1`.
+    pub base_version: u64,
+    /// The time of the turn.
+    pub now: Timestamp,
+    /// What it answered to.
+    pub input: Input,
+    /// The world when it began.
+    pub context: Context,
+    /// What it produced.
+    pub turn: Turn,
+    /// The account after it.
+    pub after: Arc<Account>,
+    /// The signal behind a decision; recorded in the same transaction unless it already is.
+    pub signal: Option<Arc<SignalRecord>>,
+}
+
+/// What the ledger says to one turn of a batch.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CommitVerdict {
+    /// Durable.
+    Committed,
+    /// The ledger did not admit the reservation; nothing of the turn was written.
+    Vetoed {
+        /// What the ledger counts as used of the day's cap.
+        used: Money,
+        /// The cap.
+        cap: Money,
+    },
+    /// The decision exists already; nothing of the turn was written.
+    AlreadyDecided,
+    /// The account in the ledger is not at `base_version`; nothing of the turn was written.
+    Stale {
+        /// The version that it is at.
+        version: u64,
+    },
+}
+
+/// Why the ledger did not answer with verdicts.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum LedgerError {
+    /// Nothing was written; the ledger cannot be reached, is full, or is read-only.
+    #[error("the ledger is unavailable: {0}")]
+    Unavailable(String),
+    /// It may or may not have been written: read back before anything is answered or sent.
+    #[error("the outcome of a commit is not known: {0}")]
+    InDoubt(String),
+    /// What was read does not make sense.
+    #[error("the ledger holds something unreadable: {0}")]
+    Corrupt(String),
+}
+
+/// The trading state as the ledger holds it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TradingStateRecord {
+    /// The state.
+    pub state: TradingState,
+    /// Rises with every change.
+    pub epoch: u64,
+    /// When it was set.
+    pub since: Timestamp,
+    /// By whom.
+    pub by: String,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// A fan-out that was not finished: a recorded signal and the users that have no decision on it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UnfinishedSignal {
+    /// The record.
+    pub record: SignalRecord,
+    /// Users without a decision.
+    pub undecided: Vec<UserId>,
+}
+
+/// The durable record.
+pub trait Ledger: Send + Sync + 'static {
+    /// Writes a batch of turns as one transaction: all that are `Committed` become durable together, before this returns.
+    /// Turns of one account stand in the order of their versions. A turn that is not committed does not fail its neighbours.
+    fn commit(&self, batch: Vec<TurnRecord>) -> BoxFuture<'_, Result<Vec<CommitVerdict>, LedgerError>>;
+
+    /// The account of a user as the ledger holds it: its snapshot, corrected by the counters that the ledger admits by.
+    fn load_account(&self, user: UserId) -> BoxFuture<'_, Result<Option<Account>, LedgerError>>;
+
+    /// Records a signal before its first decision (a fan-out too large for one batch, or one without subscribers).
+    /// A signal that is recorded already stays as it is.
+    fn record_signal(&self, record: Arc<SignalRecord>) -> BoxFuture<'_, Result<(), LedgerError>>;
+
+    /// The recorded signal of this id.
+    fn find_signal(&self, id: SignalId) -> BoxFuture<'_, Result<Option<SignalRecord>, LedgerError>>;
+
+    /// All decisions on a signal, sorted by user.
+    fn decisions_on(&self, id: SignalId) -> BoxFuture<'_, Result<Vec<Decision>, LedgerError>>;
+
+    /// Signals whose subscribers are not all decided.
+    fn unfinished_signals(&self) -> BoxFuture<'_, Result<Vec<UnfinishedSignal>, LedgerError>>;
+
+    /// Users with an open position or an order that has not ended.
+    fn users_with_open_business(&self) -> BoxFuture<'_, Result<Vec<UserId>, LedgerError>>;
+
+    /// Users who follow a feed, sorted.
+    fn subscribers(&self, feed: FeedId) -> BoxFuture<'_, Result<Vec<UserId>, LedgerError>>;
+
+    /// The trading state; none when none was ever set.
+    fn trading_state(&self) -> BoxFuture<'_, Result<Option<TradingStateRecord>, LedgerError>>;
+
+    /// Makes a trading state durable. An older epoch never overwrites a newer one.
+    fn set_trading_state(&self, record: TradingStateRecord) -> BoxFuture<'_, Result<(), LedgerError>>;
+
+    /// Whether the ledger answers. For health checks.
+    fn ping(&self) -> BoxFuture<'_, Result<(), LedgerError>>;
+}
+
+/// The fast projection: never the only memory (promise P8).
+pub trait HotState: Send + Sync + 'static {
+    /// Keeps the newest committed snapshot of an account; an older version never replaces a newer one.
+    fn put_account(&self, account: Arc<Account>);
+
+    /// The newest snapshot that is at hand.
+    fn account(&self, user: UserId) -> BoxFuture<'_, Option<Arc<Account>>>;
+
+    /// Forgets a user's snapshot: it was proven wrong.
+    fn forget_account(&self, user: UserId);
+
+    /// Keeps the newest mark of a symbol; an older one never replaces a newer one.
+    fn put_mark(&self, mark: Mark);
+
+    /// The newest mark of a symbol.
+    fn mark(&self, symbol: &Symbol) -> BoxFuture<'_, Option<Mark>>;
+
+    /// Remembers that a token is revoked until it would have expired anyway (seconds since the epoch).
+    fn revoke_token(&self, token_id: CompactString, until_unix_s: i64);
+
+    /// Whether a token is known to be revoked.
+    fn is_revoked(&self, token_id: &str) -> BoxFuture<'_, bool>;
+}
+
+/// Why a venue call did not succeed.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum VenueError {
+    /// Proven: nothing reached the venue. It may be tried again.
+    #[error("nothing was sent: {0}")]
+    NotSent(String),
+    /// The gate closed before a byte was written. It must not be tried again until a person re-arms.
+    #[error("the gate is closed")]
+    GateClosed,
+    /// It is not known what reached the venue. Ask by id.
+    #[error("the outcome is unknown: {0}")]
+    Unknown(String),
+    /// The venue asks us to slow down; nothing was taken.
+    #[error("the venue asks to wait {0:?}")]
+    SlowDown(Duration),
+}
+
+/// What a venue answers to an order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SubmitReply {
+    /// It has the order. Fills follow as reports.
+    Acknowledged,
+    /// It did not take it.
+    Rejected(CompactString),
+    /// It had an order of this id already: ask for it.
+    DuplicateId,
+}
+
+/// What a venue answers to a cancel.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CancelReply {
+    /// It will be reported as cancelled.
+    Accepted,
+    /// The order had ended before, or the venue never had it: ask for it.
+    NothingToCancel,
+}
+
+/// An order as its venue sees it: everything that it ever reported about it, to be reported again.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VenueOrder {
+    /// Which order.
+    pub id: ClientOrderId,
+    /// Acknowledgement, fills and end, oldest first, with the same execution ids and times as when first reported.
+    pub reports: Vec<Report>,
+}
+
+/// Permission to write an order to a venue. A venue enters it right before the first byte and leaves it (drops the guard)
+/// when the bytes are in the kernel.
+pub trait SendPermit: Send + Sync {
+    /// Looks at the gate for the last time. For an exit this always succeeds.
+    fn enter(&self) -> Result<Box<dyn Send + '_>, VenueError>;
+}
+
+/// Where orders trade. Reports arrive on the channel that was handed over with `connect`.
+pub trait Venue: Send + Sync + 'static {
+    /// Its name, as instruments and tables spell it.
+    fn name(&self) -> &str;
+
+    /// Where its reports go from now on. Called once, before anything else. May repeat what was reported earlier.
+    fn connect(&self, reports: tokio::sync::mpsc::UnboundedSender<Report>);
+
+    /// Sends an order.
+    fn submit<'a>(
+        &'a self,
+        order: &'a OrderRequest,
+        permit: &'a dyn SendPermit,
+    ) -> BoxFuture<'a, Result<SubmitReply, VenueError>>;
+
+    /// Asks for a cancel.
+    fn cancel<'a>(&'a self, order: ClientOrderId, symbol: &'a Symbol)
+    -> BoxFuture<'a, Result<CancelReply, VenueError>>;
+
+    /// Asks about an order by its id; `None` proves that the venue does not have it.
+    fn query<'a>(
+        &'a self,
+        order: ClientOrderId,
+        symbol: &'a Symbol,
+    ) -> BoxFuture<'a, Result<Option<VenueOrder>, VenueError>>;
+
+    /// Every order that can still trade at the venue.
+    fn working_orders(&self) -> BoxFuture<'_, Result<Vec<ClientOrderId>, VenueError>>;
+
+    /// A price observed now. Real venues know their own; a simulated one trades against it.
+    fn observe(&self, _mark: &Mark) {}
+
+    /// Whether calls are expected to succeed. For health checks.
+    fn is_up(&self) -> bool {
+        true
+    }
+}

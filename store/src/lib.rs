@@ -1,0 +1,3 @@
+//! The store remembers. Placeholder.
+
+pub mod directory;
