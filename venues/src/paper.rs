@@ -244,6 +244,8 @@ mod tests {
         is_full: Arc<AtomicBool>,
         is_stuck: Arc<AtomicBool>,
         syncs: Arc<AtomicUsize>,
+        /// While a test says so, a flush does not end.
+        is_endless: Arc<AtomicBool>,
     }
 
     impl Media for Disk {
@@ -256,8 +258,13 @@ mod tests {
         }
 
         fn sync(&mut self) -> io::Result<()> {
-            // As long as a flush: what arrives meanwhile waits for the next.
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            loop {
+                // As long as a flush: what arrives meanwhile waits for the next.
+                std::thread::sleep(std::time::Duration::from_millis(5));
+                if !self.is_endless.load(Ordering::SeqCst) {
+                    break;
+                }
+            }
             self.syncs.fetch_add(1, Ordering::SeqCst);
             if self.is_stuck.load(Ordering::SeqCst) { Err(io::Error::other("input/output error")) } else { Ok(()) }
         }
@@ -343,7 +350,8 @@ mod tests {
         assert_eq!(*disk.bytes.lock(), before, "a failed write leaves nothing behind");
 
         disk.is_full.store(false, Ordering::SeqCst);
-        let fill = heard.recv().await.unwrap();
+        let patience = std::time::Duration::from_secs(20);
+        let fill = tokio::time::timeout(patience, heard.recv()).await.expect("it is up again by itself").unwrap();
         assert_eq!(fill.order, resting.id);
         assert!(matches!(fill.news, News::Filled { .. }), "the missed trade is made up for: {fill:?}");
         assert!(venue.is_up());
@@ -363,6 +371,59 @@ mod tests {
         assert_eq!(venue.query(order.id, &order.symbol).await, Ok(None));
         assert!(disk.bytes.lock().is_empty());
         assert_eq!(venue.submit(&order, &Open).await, Ok(SubmitReply::Acknowledged));
+    }
+
+    /// Submits an order and waits until its record is written and only the flush is missing.
+    async fn submit_into_a_flush<'a>(
+        venue: &'a PaperVenue,
+        disk: &Disk,
+        order: &'a OrderRequest,
+    ) -> BoxFuture<'a, Result<SubmitReply, VenueError>> {
+        let mut call = venue.submit(order, &Open);
+        assert!(futures::poll!(&mut call).is_pending());
+        let begun = std::time::Instant::now();
+        while disk.bytes.lock().is_empty() {
+            assert!(begun.elapsed().as_secs() < 20, "the order reaches the disk");
+            std::thread::yield_now();
+        }
+        call
+    }
+
+    #[tokio::test]
+    async fn nothing_is_said_before_it_is_flushed() {
+        let disk = Disk::default();
+        let venue = venue(&disk);
+        let (reports, mut heard) = mpsc::unbounded_channel();
+        venue.connect(reports);
+        let order = order(1, 10);
+        disk.is_endless.store(true, Ordering::SeqCst);
+        let mut call = submit_into_a_flush(&venue, &disk, &order).await;
+        assert!(heard.try_recv().is_err());
+        assert!(futures::poll!(&mut call).is_pending());
+        disk.is_endless.store(false, Ordering::SeqCst);
+        assert_eq!(call.await, Ok(SubmitReply::Acknowledged));
+        assert!(heard.try_recv().is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_turns_orders_away() {
+        let disk = Disk::default();
+        let venue = venue(&disk);
+        let orders: Vec<OrderRequest> = (0..QUEUE_MAX as u128 + 2).map(|n| order(n, 10)).collect();
+        disk.is_endless.store(true, Ordering::SeqCst);
+        let mut calls = vec![submit_into_a_flush(&venue, &disk, &orders[0]).await];
+        for order in &orders[1..=QUEUE_MAX] {
+            let mut call = venue.submit(order, &Open);
+            assert!(futures::poll!(&mut call).is_pending());
+            calls.push(call);
+        }
+        let last = &orders[QUEUE_MAX + 1];
+        assert_eq!(venue.submit(last, &Open).await, Err(VenueError::SlowDown(BUSY_WAIT)));
+        disk.is_endless.store(false, Ordering::SeqCst);
+        for reply in futures::future::join_all(calls).await {
+            assert_eq!(reply, Ok(SubmitReply::Acknowledged));
+        }
+        assert_eq!(venue.query(last.id, &last.symbol).await, Ok(None));
     }
 
     #[tokio::test]

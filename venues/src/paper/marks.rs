@@ -39,7 +39,7 @@ impl LastMarks {
                     marks.push(mark);
                 }
                 Err(error) => {
-                    tracing::warn!(path = %path.display(), line = next + 1, %error, "a last mark is unreadable")
+                    tracing::warn!(path = %path.display(), line = next + 1, %error, "a last mark is unreadable");
                 }
             }
             next += 1;
