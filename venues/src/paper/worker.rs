@@ -189,17 +189,15 @@ impl Worker {
         }
     }
 
-    /// A request begins its way. One line for all: what was asked later never arrives earlier, or the answer to "do you
-    /// have this order" would prove nothing.
+    /// A request begins its way. All stand in one line, and the first must arrive before the others do: or the answer to
+    /// "do you have this order" would prove nothing.
     fn set_out(&mut self, request: Request) {
         let settings = &self.settings;
         let latency = match request.order() {
             Some(id) => settings.between(settings.latency_min, settings.latency_max, Draw::Latency, id, request.kind()),
             None => settings.latency_min,
         };
-        let due = Instant::now() + latency;
-        let due = self.line.back().map_or(due, |(last, _)| due.max(*last));
-        self.line.push_back((due, request));
+        self.line.push_back((Instant::now() + latency, request));
     }
 
     fn arrive(&mut self) {

@@ -6,8 +6,8 @@ use nexus_engine::ids::{ClientOrderId, Timestamp};
 use nexus_engine::instrument::Mark;
 use nexus_engine::order::{News, OrderRequest};
 use nexus_engine::signal::{OrderKind, Side};
-use nexus_engine::units::{Percent, Price, Quantity};
-use nexus_venues::paper::{Book, Change, PaperSettings, Record};
+use nexus_engine::units::{Money, Percent, Price, Quantity};
+use nexus_venues::paper::{Book, Change, Impossible, PaperSettings, Record};
 use proptest::prelude::*;
 
 use crate::common::{instrument, order};
@@ -142,6 +142,39 @@ fn check_stories(records: &[Record]) {
                 assert!(left.remove(&record.order).is_some_and(|left| !left.is_zero()), "a dead order is cancelled");
             }
         }
+    }
+}
+
+#[test]
+fn a_record_that_does_not_follow_is_impossible() {
+    let id = order(1, Side::Buy, OrderKind::Market).id;
+    let record = |change| Record { order: id, at: Timestamp::ZERO, change };
+    let (symbol, quantity) = (instrument().symbol.clone(), Quantity::whole(10));
+    let taken = record(Change::Taken { symbol, side: Side::Buy, kind: OrderKind::Market, quantity });
+    let fill = |number, lots| {
+        let (price, fee) = (Price::whole(1), Money::ZERO);
+        record(Change::Filled { number, quantity: Quantity::whole(lots), price, fee })
+    };
+    let cancelled = record(Change::Cancelled { reason: "asked".into() });
+    let refused = record(Change::Refused { reason: "no".into() });
+    let table: [(&[&Record], Impossible); 9] = [
+        (&[&fill(1, 1)], Impossible::NotLive),
+        (&[&cancelled], Impossible::NotLive),
+        (&[&taken, &taken], Impossible::UsedId),
+        (&[&taken, &refused], Impossible::UsedId),
+        (&[&taken, &fill(1, 1), &fill(1, 1)], Impossible::FillNumber),
+        (&[&taken, &fill(2, 1)], Impossible::FillNumber),
+        (&[&taken, &fill(1, 4), &fill(2, 7)], Impossible::FillSize),
+        (&[&taken, &fill(1, 0)], Impossible::FillSize),
+        (&[&taken, &fill(1, 10), &cancelled], Impossible::NotLive),
+    ];
+    for (records, expected) in table {
+        let mut book = book(&PaperSettings::default());
+        let (last, before) = records.split_last().unwrap();
+        for record in before {
+            book.replay(record).unwrap();
+        }
+        assert_eq!(book.replay(last), Err(expected), "{records:?}");
     }
 }
 

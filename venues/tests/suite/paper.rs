@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use nexus_actors::ports::{SubmitReply, Venue, VenueError};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use nexus_actors::ports::{SendPermit, SubmitReply, Venue, VenueError, VenueOrder};
 use nexus_engine::ids::Timestamp;
 use nexus_engine::order::{News, OrderRequest};
 use nexus_engine::signal::{OrderKind, Side};
 use nexus_engine::units::Percent;
 use nexus_venues::paper::{OpenError, PaperSettings, PaperVenue};
+use parking_lot::Mutex;
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::common::{Granted, Hand, instrument, limit, mark, next, open, order, place};
@@ -97,6 +100,47 @@ async fn times_are_the_callers_and_the_marks() {
     let known = venue.query(order.id, &order.symbol).await.unwrap().unwrap();
     let times: Vec<Timestamp> = known.reports.iter().map(|report| report.at).collect();
     assert_eq!(times, [Timestamp::from_micros(1_000), Timestamp::from_micros(2_000)]);
+}
+
+type Question = BoxFuture<'static, Result<Option<VenueOrder>, VenueError>>;
+
+/// A permit that asks for the order at the moment when it is left.
+struct AskOnLeaving {
+    venue: Arc<PaperVenue>,
+    order: OrderRequest,
+    answer: Mutex<Option<Question>>,
+}
+
+struct AsksWhenDropped<'a>(&'a AskOnLeaving);
+
+impl Drop for AsksWhenDropped<'_> {
+    fn drop(&mut self) {
+        let (venue, order) = (Arc::clone(&self.0.venue), self.0.order.clone());
+        let mut question: Question = async move { venue.query(order.id, &order.symbol).await }.boxed();
+        // One poll puts it into the queue.
+        drop(question.poll_unpin(&mut std::task::Context::from_waker(std::task::Waker::noop())));
+        *self.0.answer.lock() = Some(question);
+    }
+}
+
+impl SendPermit for AskOnLeaving {
+    fn enter(&self) -> Result<Box<dyn Send + '_>, VenueError> {
+        Ok(Box::new(AsksWhenDropped(self)))
+    }
+}
+
+#[tokio::test]
+async fn a_permit_is_left_after_the_order_is_in_the_queue() {
+    let (_folder, path) = place();
+    // The order's way takes longer than the question: the question must not be first in line.
+    let latency = Duration::from_millis(20);
+    let settings = PaperSettings { latency_min: latency, latency_max: latency, ..PaperSettings::default() };
+    let venue = Arc::new(open(&path, settings));
+    let order = order(1, Side::Buy, limit("1.09"));
+    let permit = AskOnLeaving { venue: Arc::clone(&venue), order: order.clone(), answer: Mutex::default() };
+    assert_eq!(venue.submit(&order, &permit).await, Ok(SubmitReply::Acknowledged));
+    let question = permit.answer.lock().take().expect("the permit was left");
+    assert!(question.await.unwrap().is_some(), "the permit was left before the order had gone");
 }
 
 #[tokio::test]
