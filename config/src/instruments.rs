@@ -100,6 +100,6 @@ impl Fields<'_> {
 }
 
 fn currency(text: &str) -> Parsed<CompactString> {
-    let is_code = (3..=8).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
+    let is_code = (3..=5).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_uppercase());
     if is_code { Ok(CompactString::new(text)) } else { Err(format!("{text:?} is not a currency code")) }
 }

@@ -41,7 +41,8 @@ impl Environ {
         environ
     }
 
-    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+    /// The value of a variable.
+    pub fn get(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str)
     }
 }

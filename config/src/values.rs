@@ -38,8 +38,8 @@ impl Environment {
     }
 }
 
-/// The least important log line that is written.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// The least important log line that is written; a later one says more.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum LogLevel {
     /// Failures.
     Error,
