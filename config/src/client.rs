@@ -1,7 +1,7 @@
 //! What a command on the operator's side needs: an address and a way in, not a complete configuration.
 //!
-//! A status query or a stop must not fail because some limit in the file is misspelt; so only the settings that are used
-//! are judged here. `data_dir` goes further: `stop --local` must find the folder when nothing else is in order.
+//! A status query or a stop must not fail because some limit in the file is misspelt; so only the settings that are
+//! used are judged here. `data_dir` goes further: `stop --local` must find the folder when nothing else is in order.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;

@@ -156,10 +156,12 @@ impl Config {
 
     /// What is set here and not yet part of this build: serving on without it would be a lie.
     pub fn unsupported(&self) -> Vec<String> {
+        let is_mfa_asked = self.require_admin_mfa && self.is_named("REQUIRE_ADMIN_MFA");
         let asked = [
             (matches!(self.database, Database::Postgres(_)), "DATABASE_URL (or DB_HOST): PostgreSQL"),
             (self.redis_url.is_some(), "REDIS_URL: a hot state in Redis"),
             (self.tls_cert.is_some(), "TLS_CERT: serving TLS"),
+            (is_mfa_asked, "REQUIRE_ADMIN_MFA: a second factor"),
             (self.resume_approvals > 1, "RESUME_APPROVALS: a resume by more than one admin"),
             (self.alert_webhook_url.is_some(), "ALERT_WEBHOOK_URL: posting alerts"),
         ];
@@ -168,6 +170,12 @@ impl Config {
             .filter(|(is_asked, _)| *is_asked)
             .map(|(_, what)| format!("{what} is not in this build yet"))
             .collect()
+    }
+
+    /// Whether somebody set this, beyond what the build brings.
+    fn is_named(&self, name: &str) -> bool {
+        let entry = self.effective.iter().find(|entry| entry.name == name);
+        entry.is_some_and(|entry| !matches!(entry.origin, Origin::Default | Origin::Profile(_)))
     }
 }
 
@@ -355,6 +363,11 @@ impl Reader {
         }
         if is_production && config.cors_origins.iter().any(|origin| origin == "*") {
             self.fail("CORS_ORIGINS", "\"*\" lets every web page call the API", "named origins in production");
+        }
+        if config.require_admin_mfa && !config.is_named("REQUIRE_ADMIN_MFA") {
+            let text = "REQUIRE_ADMIN_MFA is on in this profile, but a second factor is not in this build yet: \
+                        admins sign in by password alone";
+            config.warnings.push(text.into());
         }
         if is_production && config.api_debug {
             config.warnings.push("API_DEBUG is on in production".into());

@@ -1,4 +1,7 @@
 //! Instruments as the file names them: texts turned into exact ticks and lots, or every fault named.
+//!
+//! The list is all or nothing: a file that names one instrument replaces the examples, so that an operator never trades
+//! something that no file of theirs names.
 
 use compact_str::CompactString;
 use nexus_engine::instrument::Instrument;

@@ -1,4 +1,7 @@
-//! The reference of settings, generated from the table: `docs/CONFIGURATION.md` is this text, and a test holds them equal.
+//! The reference of settings, generated from the table.
+//!
+//! `docs/CONFIGURATION.md` is this text, and a test holds them equal: what is written about a setting cannot drift from
+//! what is read.
 
 use crate::layers::default_text;
 use crate::settings::{SETTINGS, Setting};

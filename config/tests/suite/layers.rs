@@ -1,4 +1,6 @@
 //! Default < profile < file < environment, each value with the place that it came from.
+//!
+//! The defaults are compared with those of the engine: the table writes them as texts, and the two must not part.
 
 use std::net::IpAddr;
 use std::path::PathBuf;

@@ -1,4 +1,7 @@
 //! The settings from outside: what is refused and how, which layer wins, what production demands, what is never shown.
+//!
+//! Variables are handed over as a map, so that tests run side by side and say nothing about the machine they run on;
+//! files are real ones.
 
 mod layers;
 mod masking;

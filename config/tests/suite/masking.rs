@@ -1,4 +1,6 @@
 //! No secret reaches an output, however it was given.
+//!
+//! A needle is hidden in every setting that the table calls secret; then everything that can be printed is searched.
 
 use nexus_config::{Environ, SETTINGS};
 

@@ -1,4 +1,7 @@
 //! What production refuses to start with.
+//!
+//! Each refusal is shown beside its control: the same settings are accepted in development, and production accepts them
+//! once the one fault is mended.
 
 use nexus_config::{Environment, LogFormat};
 
@@ -11,7 +14,8 @@ fn production_starts_with_a_real_key_and_nothing_else() {
     let config = accepted(&[PRODUCTION, ("SECRET_KEY", GOOD_KEY)]);
     assert_eq!(config.environment, Environment::Production);
     assert_eq!(config.log_format, LogFormat::Json);
-    assert!(config.require_admin_mfa);
+    assert!(config.require_admin_mfa && config.unsupported().is_empty());
+    assert!(config.warnings[0].contains("admins sign in by password alone"), "{:?}", config.warnings);
     assert_eq!(config.resume_hold_seconds, 60);
 }
 
@@ -45,10 +49,14 @@ fn what_is_not_built_yet_is_said_by_name() {
         ("REDIS_URL", "redis://h"),
         ("TLS_CERT", "c"),
         ("TLS_KEY", "k"),
+        ("REQUIRE_ADMIN_MFA", "true"),
         ("RESUME_APPROVALS", "2"),
         ("ALERT_WEBHOOK_URL", "https://h/x"),
     ]);
     let names: Vec<_> =
         config.unsupported().iter().map(|text| text.split([':', ' ']).next().unwrap().to_owned()).collect();
-    assert_eq!(names, ["DATABASE_URL", "REDIS_URL", "TLS_CERT", "RESUME_APPROVALS", "ALERT_WEBHOOK_URL"]);
+    assert_eq!(
+        names,
+        ["DATABASE_URL", "REDIS_URL", "TLS_CERT", "REQUIRE_ADMIN_MFA", "RESUME_APPROVALS", "ALERT_WEBHOOK_URL"]
+    );
 }

@@ -1,4 +1,7 @@
 //! Every bad value is refused with the name, the problem and what is allowed; all of them at once.
+//!
+//! The first tests walk the whole table, so that a row which nobody reads, or a range which nobody checks, is found
+//! without a test of its own.
 
 use nexus_config::{Kind, SETTINGS};
 

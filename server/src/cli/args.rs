@@ -1,4 +1,8 @@
 //! The words of the command line, as data. What they do is in the files named like them.
+//!
+//! Only what works is here: a word that is understood and not carried out would be believed. Secrets are variables or
+//! files, because every user of a machine can read the arguments of every process; a feed's key may be an argument for
+//! trials.
 
 use std::path::PathBuf;
 
@@ -8,7 +12,7 @@ use super::users::{Assignment, parse_assignment};
 
 /// Trade signals in, risk-checked orders out.
 #[derive(Debug, Parser)]
-#[command(name = "nexus", version, about, disable_help_subcommand = true)]
+#[command(name = "nexus", version, disable_help_subcommand = true)]
 #[command(after_help = "Without a command, nexus serves. Exit codes: 0 done, 1 refused or failed, 2 bad use.")]
 pub(crate) struct Cli {
     #[command(subcommand)]

@@ -1,4 +1,7 @@
 //! A connection to a running engine: JSON over HTTP, with the engine's refusals as errors.
+//!
+//! Every wait has a bound, redirects are not followed (one would carry the token to somebody else), and an engine on this
+//! machine is never asked through a proxy.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -50,7 +53,6 @@ impl Client {
         let mut builder = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT.min(within))
             .timeout(within)
-            // A redirect would carry the token to somebody else.
             .redirect(reqwest::redirect::Policy::none());
         if is_local(&base) {
             builder = builder.no_proxy();

@@ -1,4 +1,7 @@
 //! `nexus config`: the settings in force and where each came from, or everything that is wrong with them.
+//!
+//! A faulty configuration is bad use (2), so that a deployment can be checked before it is rolled out; warnings are words
+//! on stderr and change no exit code.
 
 use std::process::ExitCode;
 

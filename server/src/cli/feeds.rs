@@ -1,4 +1,7 @@
 //! `nexus feed`: who may send signals, and who follows them.
+//!
+//! A feed's key and webhook secret are printed where they are made, to stdout, and nowhere else: the engine keeps no copy
+//! that could be asked for later.
 
 use std::process::ExitCode;
 

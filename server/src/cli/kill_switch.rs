@@ -53,14 +53,16 @@ pub(crate) async fn resume(args: &ResumeArgs, environ: &Environ) -> anyhow::Resu
 pub(crate) fn stop_locally(args: &StopArgs, environ: &Environ) -> anyhow::Result<ExitCode> {
     let dir = data_dir(environ)?;
     let user = environ.get("USER").or(environ.get("LOGNAME")).unwrap_or("somebody");
-    let at = jiff::Timestamp::now().to_string();
+    let now = jiff::Timestamp::now();
     let reason = args.reason.as_deref().unwrap_or("");
-    let note = halt_note(&at, user, reason);
+    let note = halt_note(now, user, reason);
     let path = write_halt(&dir, &note)
         .with_context(|| format!("NOT stopped: cannot write {}", dir.join(HALT_FILE).display()))?;
     if args.client.json {
         let file = path.display().to_string();
-        output::json(&json!({"state": "halted", "file": file, "by": user, "at": at, "reason": args.reason}))?;
+        output::json(
+            &json!({"state": "halted", "file": file, "by": user, "at": now.to_string(), "reason": args.reason}),
+        )?;
     } else {
         let path = path.display();
         output::text(&format!("{path} is written: a running engine stops within 100 ms, a starting one stays halted"))?;
@@ -94,10 +96,11 @@ fn stop_in_words(answer: &Value) -> String {
     output::pairs(&lines)
 }
 
-/// One `name: value` a line, so that a reason cannot pretend to be another line.
-fn halt_note(at: &str, by: &str, reason: &str) -> String {
+/// One `name: value` a line, as a running engine writes it, so that a reason cannot pretend to be another line.
+fn halt_note(now: jiff::Timestamp, by: &str, reason: &str) -> String {
     let line = |text: &str| text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>();
-    format!("at: {at}\nby: {} (nexus stop --local)\nreason: {}\n", line(by), line(reason))
+    let (since, by, reason) = (now.as_microsecond(), line(by), line(reason));
+    format!("state: halted\nsince: {since}\nat: {now}\nby: {by} (nexus stop --local)\nreason: {reason}\n")
 }
 
 /// Puts `HALT` in place, whole, and on the disk. When even that fails (a full disk), an empty file still stops.
@@ -131,10 +134,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("not/yet/there");
         for reason in ["first", "second"] {
-            let path = write_halt(&data, &halt_note("now", "ann", reason)).unwrap();
+            let path = write_halt(&data, &halt_note(jiff::Timestamp::UNIX_EPOCH, "ann", reason)).unwrap();
             assert_eq!(path, data.join("HALT"));
             let text = fs::read_to_string(path).unwrap();
-            assert_eq!(text, format!("at: now\nby: ann (nexus stop --local)\nreason: {reason}\n"));
+            let head = "state: halted\nsince: 0\nat: 1970-01-01T00:00:00Z\nby: ann (nexus stop --local)";
+            assert_eq!(text, format!("{head}\nreason: {reason}\n"));
         }
         let names: Vec<_> = fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["HALT"]);
@@ -150,7 +154,8 @@ mod tests {
 
     #[test]
     fn a_reason_stays_on_its_line() {
-        assert_eq!(halt_note("t", "b", "x\nby: nobody"), "at: t\nby: b (nexus stop --local)\nreason: x by: nobody\n");
+        let note = halt_note(jiff::Timestamp::UNIX_EPOCH, "b", "x\nby: nobody");
+        assert!(note.ends_with("\nby: b (nexus stop --local)\nreason: x by: nobody\n"), "{note}");
     }
 
     #[test]

@@ -1,4 +1,7 @@
 //! An engine's refusal (`application/problem+json`, RFC 9457) in a few clear lines.
+//!
+//! What is at fault stands first, then each field on its own line, then when to try again. Something else than an engine
+//! may answer, a proxy for one: then the beginning of what it said is shown.
 
 use std::fmt;
 

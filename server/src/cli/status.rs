@@ -1,4 +1,7 @@
 //! `nexus status` for people, `nexus healthcheck` for whatever restarts containers.
+//!
+//! Neither signs in. A halted engine is ready: restarting it would not help, and would look like one more failure to
+//! whoever has just stopped it.
 
 use std::process::ExitCode;
 use std::time::Duration;

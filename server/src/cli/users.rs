@@ -1,4 +1,7 @@
 //! `nexus user`: who trades, and within which limits.
+//!
+//! Users are named by their names; ids work, too. Limits are assignments (`max_daily_loss=5.00`) to the names that the API
+//! uses. Whether a change is allowed is the engine's to say: only the names are checked here.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,6 @@
 //! The command line as operators and scripts use it: exit codes, one JSON object, words on stderr.
+//!
+//! Each test has a data folder, a port and an environment of its own; engines are real processes that end with the test.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
