@@ -32,7 +32,6 @@ fn production_refuses_what_development_only_warns_about() {
             "SECRET_KEY_PREVIOUS (environment): is 5 bytes",
         ),
         (&[("SECRET_KEY", GOOD_KEY), ("BCRYPT_ROUNDS", "11")], "BCRYPT_ROUNDS (environment): 11 is too cheap"),
-        (&[("SECRET_KEY", GOOD_KEY), ("CORS_ORIGINS", "*")], "CORS_ORIGINS (environment): \"*\" lets every web page"),
     ];
     for (variables, expected) in table {
         let found = refused(&[&[PRODUCTION], *variables].concat());
@@ -40,6 +39,13 @@ fn production_refuses_what_development_only_warns_about() {
         accepted(variables);
     }
     assert!(accepted(&[("SECRET_KEY", "short")]).warnings[0].contains("production refuses it"));
+}
+
+#[test]
+fn production_warns_about_what_is_open() {
+    let config = accepted(&[PRODUCTION, ("SECRET_KEY", GOOD_KEY), ("CORS_ORIGINS", "*"), ("API_DEBUG", "on")]);
+    let warned = |part: &str| config.warnings.iter().any(|text| text.contains(part));
+    assert!(warned("every web page may call the API") && warned("API_DEBUG is on"), "{:?}", config.warnings);
 }
 
 #[test]

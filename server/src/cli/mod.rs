@@ -20,11 +20,15 @@ mod users;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use nexus_config::{Config, ConfigErrors, Environ};
 
 use args::{Cli, Command};
+
+/// How long blocking calls may still take once serving has ended.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
 
 /// Bad use that clap cannot see.
 #[derive(Debug, thiserror::Error)]
@@ -72,8 +76,10 @@ fn serve(environ: &Environ) -> anyhow::Result<ExitCode> {
         anyhow::bail!("{}", unsupported.join("\n"));
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(crate::serve::run(config))?;
-    Ok(ExitCode::SUCCESS)
+    let served = runtime.block_on(crate::serve::run(config));
+    // A blocking call that hangs (a disk, a hash) must not keep the process from ending.
+    runtime.shutdown_timeout(SHUTDOWN_MAX);
+    served.map(|()| ExitCode::SUCCESS)
 }
 
 /// Says what went wrong, and with which code the process ends.

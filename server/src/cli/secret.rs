@@ -13,6 +13,11 @@ const INPUT_BYTES_MAX: u64 = 8 << 20;
 /// Without characters that look like each other.
 const ALPHABET: &[u8] = b"abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789";
 
+/// How a file is called in an error.
+pub(crate) fn input_name(path: &Path) -> String {
+    if path == Path::new("-") { "stdin".into() } else { path.display().to_string() }
+}
+
 /// The bytes of a file, or of stdin for `-`.
 pub(crate) fn read_input(path: &Path) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
@@ -21,8 +26,8 @@ pub(crate) fn read_input(path: &Path) -> anyhow::Result<Vec<u8>> {
     } else {
         std::fs::File::open(path).and_then(|file| file.take(INPUT_BYTES_MAX + 1).read_to_end(&mut bytes))
     };
-    let length = read.with_context(|| format!("cannot read {}", path.display()))?;
-    anyhow::ensure!(length as u64 <= INPUT_BYTES_MAX, "{} is larger than {INPUT_BYTES_MAX} bytes", path.display());
+    let length = read.with_context(|| format!("cannot read {}", input_name(path)))?;
+    anyhow::ensure!(length as u64 <= INPUT_BYTES_MAX, "{} is larger than {INPUT_BYTES_MAX} bytes", input_name(path));
     Ok(bytes)
 }
 
@@ -30,7 +35,7 @@ pub(crate) fn read_input(path: &Path) -> anyhow::Result<Vec<u8>> {
 pub(crate) fn read_password(path: &Path) -> anyhow::Result<SecretString> {
     let text = String::from_utf8(read_input(path)?).ok().context("the password is not UTF-8")?;
     let password = text.trim_end_matches(['\r', '\n']);
-    anyhow::ensure!(!password.is_empty(), "{} holds no password", path.display());
+    anyhow::ensure!(!password.is_empty(), "{} holds no password", input_name(path));
     Ok(password.into())
 }
 

@@ -46,7 +46,7 @@ async fn send(args: &ClientArgs, send: &SendArgs, environ: &Environ) -> anyhow::
 fn read_signals(path: &Path) -> anyhow::Result<Vec<u8>> {
     let bytes = secret::read_input(path)?;
     serde_json::from_slice::<&serde_json::value::RawValue>(&bytes)
-        .map_err(|error| BadUse(format!("{} is not JSON: {error}", path.display())))?;
+        .map_err(|error| BadUse(format!("{} is not JSON: {error}", secret::input_name(path))))?;
     Ok(bytes)
 }
 
