@@ -17,7 +17,7 @@ use crate::error::{ConfigError, ConfigErrors};
 use crate::instruments;
 use crate::layers::{Environ, Layers, Origin, Value, default_text, gather};
 use crate::secrets::{KEY_BYTES_MIN, weakness};
-use crate::settings::{Kind, SETTINGS, Setting};
+use crate::settings::{Kind, NOT_IN_FORCE, SETTINGS, Setting};
 use crate::values::{self, Environment, LogFormat, LogLevel, Parsed};
 
 /// The cheapest password hash that production accepts.
@@ -369,6 +369,10 @@ impl Reader {
                         admins sign in by password alone";
             config.warnings.push(text.into());
         }
+        let idle = NOT_IN_FORCE.iter().filter(|name| config.is_named(name));
+        let idle: Vec<_> =
+            idle.map(|name| format!("{name} is set, but nothing in this build acts on it yet")).collect();
+        config.warnings.extend(idle);
         if is_production && config.api_debug {
             config.warnings.push("API_DEBUG is on in production".into());
         }

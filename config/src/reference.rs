@@ -4,7 +4,7 @@
 //! what is read.
 
 use crate::layers::default_text;
-use crate::settings::{SETTINGS, Setting};
+use crate::settings::{NOT_IN_FORCE, SETTINGS, Setting};
 use crate::values::Environment;
 
 const OPENING: &str = "\
@@ -20,6 +20,14 @@ an error. An empty value unsets a setting that may be unset. Relative paths are 
 
 `nexus config show` prints the values in force and where each came from, with secrets masked. `nexus config check`
 reports everything that is wrong at once and exits with 2, or with 0.
+";
+
+const NOT_YET: &str = "
+## Not in this build yet
+
+`nexus serve` refuses to start with what it would have to ignore: PostgreSQL (`DATABASE_URL`, `DB_HOST`), `REDIS_URL`,
+`TLS_CERT`, `REQUIRE_ADMIN_MFA` when somebody sets it, `RESUME_APPROVALS` above 1, `ALERT_WEBHOOK_URL`. It warns about
+settings that nothing acts on: IDLE.
 ";
 
 const CLOSING: &str = "
@@ -53,6 +61,8 @@ pub fn reference() -> String {
         let (name, doc, allowed) = (setting.name, setting.doc, setting.kind.allowed());
         text.push_str(&format!("| `{name}`{secret} | {} | {allowed} | {doc} |\n", default(setting)));
     }
+    let idle: Vec<String> = NOT_IN_FORCE.iter().map(|name| format!("`{name}`")).collect();
+    text.push_str(&NOT_YET.replace("IDLE", &idle.join(", ")));
     text.push_str(CLOSING);
     text
 }

@@ -95,6 +95,10 @@ impl Setting {
     }
 }
 
+/// Settings that are checked, and that nothing in this build acts on yet. Setting one is warned about.
+pub(crate) const NOT_IN_FORCE: &[&str] =
+    &["REFRESH_TOKEN_EXPIRE_DAYS", "SESSION_TIMEOUT_MINUTES", "MAX_LOGIN_ATTEMPTS", "LOCKOUT_MINUTES"];
+
 const fn row(
     section: &'static str,
     name: &'static str,

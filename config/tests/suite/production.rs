@@ -49,6 +49,14 @@ fn production_warns_about_what_is_open() {
 }
 
 #[test]
+fn what_nothing_acts_on_yet_is_warned_about_when_somebody_sets_it() {
+    let config = accepted(&[("MAX_LOGIN_ATTEMPTS", "3"), ("LOCKOUT_MINUTES", "5")]);
+    let names: Vec<_> = config.warnings.iter().map(|text| text.split(' ').next().unwrap()).collect();
+    assert_eq!(names, ["MAX_LOGIN_ATTEMPTS", "LOCKOUT_MINUTES"]);
+    assert!(config.unsupported().is_empty());
+}
+
+#[test]
 fn what_is_not_built_yet_is_said_by_name() {
     let config = accepted(&[
         ("DATABASE_URL", "postgres://u:p@h/d"),
