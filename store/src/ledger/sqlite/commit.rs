@@ -1,7 +1,7 @@
 //! A batch of turns becomes one transaction, and the ledger admits each reservation itself (promises P2 and P5).
 //!
-//! Nothing that a turn claims about the account is believed: the version, what is used of the day's cap, the cap and the
-//! equity are read from the ledger's rows under the write lock, which nobody else can hold before the commit. What refuses
+//! What a turn claims about limits is not believed: the version, what is used of the day's cap, the cap itself and the
+//! risk percent are read from the ledger's rows under the write lock, which nobody else can hold before the commit. What refuses
 //! a turn is asked before anything of it is written, and the decision is the first row that is written, with CHECKs and a
 //! trigger on it that ask the same again: so a refused turn leaves nothing behind, and no savepoint is needed.
 
@@ -79,7 +79,6 @@ struct Held {
     version: u64,
     /// Realised loss, open and reserved risk of the turn's day.
     used: Money,
-    equity: Money,
     loss_cap: Money,
     risk_percent_max: Percent,
     open_business: bool,
@@ -115,7 +114,7 @@ impl<'a> Batch<'a> {
 
     fn held(&self, record: &TurnRecord) -> Result<Option<Held>, Fault> {
         let mut statement = self.transaction.prepare_cached(
-            "SELECT a.version, a.open_e8, a.reserved_e8, coalesce(d.realized_e8, 0), a.starting_equity_e8, a.net_realized_e8,
+            "SELECT a.version, a.open_e8, a.reserved_e8, coalesce(d.realized_e8, 0),
                     coalesce(l.max_daily_loss_e8, 0), coalesce(l.max_risk_percent_e8, 0), a.open_business
                FROM accounts a
                LEFT JOIN limits l ON l.user_id = a.user_id
@@ -128,7 +127,6 @@ impl<'a> Batch<'a> {
         Ok(Some(Held {
             version: columns.version()?,
             used: columns.money()?.plus(columns.money()?).plus(columns.money()?.negated().or_zero()),
-            equity: columns.money()?.plus(columns.money()?),
             loss_cap: columns.money()?,
             risk_percent_max: columns.take().map(Percent::from_steps)?,
             open_business: columns.take()?,
@@ -241,7 +239,7 @@ impl<'a> Batch<'a> {
                 acceptance.risk.steps(),
                 held.used.steps(),
                 cap.steps(),
-                held.equity.or_zero().percent_down(held.risk_percent_max).steps(),
+                acceptance.equity.or_zero().percent_down(held.risk_percent_max).steps(),
                 acceptance.equity.steps(),
                 acceptance.expires_at.micros(),
                 acceptance.venue.as_str(),
