@@ -41,6 +41,9 @@ pub enum OpenError {
     /// SQLite could not work with the file.
     #[error("the ledger cannot be opened: {0}")]
     Sqlite(String),
+    /// A thread did not start.
+    #[error("a thread of the ledger did not start: {0}")]
+    Thread(std::io::Error),
     /// A newer program has migrated the file: this one could misread it.
     #[error(
         "the ledger's schema is at version {found}, this program knows versions up to {known}: use a newer program"
@@ -88,8 +91,9 @@ impl Default for SqliteOptions {
 
 /// The ledger and the directory in one SQLite file. Dropping it finishes what was queued and closes the file.
 pub struct SqliteStore {
-    writer: Writer,
+    // Dropped in this order: the last connection to go is one that may fold the log into the file.
     readers: Readers,
+    writer: Writer,
 }
 
 impl SqliteStore {
@@ -103,9 +107,9 @@ impl SqliteStore {
         connection::make_file(path)?;
         let mut connection = connection::open_writer(path, options)?;
         migrate::migrate(&mut connection)?;
-        let writer = Writer::start(path, options, connection).map_err(thread_error)?;
-        let readers = Readers::start(path, options).map_err(thread_error)?;
-        Ok(SqliteStore { writer, readers })
+        let writer = Writer::start(path, options, connection).map_err(OpenError::Thread)?;
+        let readers = Readers::start(path, options).map_err(OpenError::Thread)?;
+        Ok(SqliteStore { readers, writer })
     }
 
     /// Runs `work` on the write connection; its outcome is kept even when the caller is gone.
@@ -132,8 +136,4 @@ impl SqliteStore {
             })
             .await
     }
-}
-
-fn thread_error(error: std::io::Error) -> OpenError {
-    OpenError::Sqlite(format!("a thread did not start: {error}"))
 }

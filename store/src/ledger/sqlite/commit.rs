@@ -11,7 +11,7 @@ use std::sync::Arc;
 use nexus_actors::ports::{CommitVerdict, SignalRecord, TurnRecord};
 use nexus_engine::account::{Acceptance, Account, Decision, Event, Verdict};
 use nexus_engine::ids::{SignalId, UserId};
-use nexus_engine::units::{Money, Percent};
+use nexus_engine::units::{Money, Percent, Price};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::connection::transact;
@@ -48,7 +48,7 @@ pub(super) fn record_signal(transaction: &Transaction<'_>, record: &SignalRecord
             signal.side.as_str(),
             signal.timeframe.to_string(),
             signal.kind.as_str(),
-            signal.entry_price.map(|price| price.steps()),
+            signal.entry_price.map(Price::steps),
             signal.stop_loss.steps(),
             signal.take_profit.steps(),
             signal.issued_at.micros(),
@@ -101,10 +101,10 @@ impl<'a> Batch<'a> {
         if held.version != record.base_version {
             return Ok(CommitVerdict::Stale { version: held.version });
         }
-        if let Some(decision) = decision_of(record)? {
-            if let Some(refused) = self.decide(record, decision, &held)? {
-                return Ok(refused);
-            }
+        if let Some(decision) = decision_of(record)?
+            && let Some(refused) = self.decide(record, decision, &held)?
+        {
+            return Ok(refused);
         }
         self.count(place, record, &held)?;
         project::project(self.transaction, record)?;
@@ -231,7 +231,7 @@ impl<'a> Batch<'a> {
                 acceptance.side.as_str(),
                 timeframe,
                 acceptance.kind.as_str(),
-                acceptance.kind.price().map(|price| price.steps()),
+                acceptance.kind.price().map(Price::steps),
                 acceptance.quantity.steps(),
                 acceptance.sized_at.steps(),
                 acceptance.stop_loss.steps(),

@@ -42,7 +42,11 @@ pub(super) fn open_writer(path: &Path, options: &SqliteOptions) -> Result<Connec
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(options.busy_timeout)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
+    // Where there is no shared memory (some network file systems), SQLite stays in another mode and says so.
+    let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    if mode != "wal" || connection.is_readonly("main")? {
+        return Err(unusable(&mode));
+    }
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
@@ -53,6 +57,12 @@ pub(super) fn open_writer(path: &Path, options: &SqliteOptions) -> Result<Connec
     }
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     Ok(connection)
+}
+
+/// A read-only file begins write transactions without complaint, so it must be refused before it is relied on.
+fn unusable(mode: &str) -> rusqlite::Error {
+    let words = format!("the file is read-only, or its journal cannot be a write-ahead log (it is in mode {mode:?})");
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_READONLY), Some(words))
 }
 
 /// A connection that only reads.

@@ -275,7 +275,7 @@ impl Directory for SqliteStore {
     fn opened_account(&self, user: UserId) -> Reply<'_, Option<Account>> {
         self.look(move |moment| {
             let sql = "SELECT account FROM opened_accounts WHERE user_id = ?1";
-            first(moment, sql, [user.to_string()], |columns| columns.json())
+            first(moment, sql, [user.to_string()], opened)
         })
     }
 
@@ -349,6 +349,10 @@ fn find_user(moment: &Connection, column: &str, key: &str) -> Result<Option<User
 fn find_feed(moment: &Connection, column: &str, key: &str) -> Result<Option<Feed>, Fault> {
     let sql = format!("SELECT {FEED_COLUMNS} FROM feeds WHERE {column} = ?1 AND deleted_at_us IS NULL");
     first(moment, &sql, [key], feed)
+}
+
+fn opened(columns: &mut Columns<'_>) -> Result<Account, Fault> {
+    columns.json()
 }
 
 fn user(columns: &mut Columns<'_>) -> Result<User, Fault> {

@@ -47,7 +47,7 @@ impl Ledger for SqliteStore {
     }
 
     fn unfinished_signals(&self) -> BoxFuture<'_, Result<Vec<UnfinishedSignal>, LedgerError>> {
-        answer(self.read(|moment| read::unfinished_signals(moment)))
+        answer(self.read(read::unfinished_signals))
     }
 
     fn users_with_open_business(&self) -> BoxFuture<'_, Result<Vec<UserId>, LedgerError>> {
@@ -64,7 +64,7 @@ impl Ledger for SqliteStore {
     }
 
     fn trading_state(&self) -> BoxFuture<'_, Result<Option<TradingStateRecord>, LedgerError>> {
-        answer(self.read(|moment| read::trading_state(moment)))
+        answer(self.read(read::trading_state))
     }
 
     fn set_trading_state(&self, record: TradingStateRecord) -> BoxFuture<'_, Result<(), LedgerError>> {

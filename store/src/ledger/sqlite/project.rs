@@ -5,10 +5,11 @@
 
 use nexus_actors::ports::TurnRecord;
 use nexus_engine::account::{Event, Fill};
-use nexus_engine::ids::{ClientOrderId, DecisionId, Leg, UserId};
+use nexus_engine::ids::{ClientOrderId, DecisionId, Leg, Timestamp, UserId};
 use nexus_engine::limits::Limits;
 use nexus_engine::order::Order;
 use nexus_engine::position::Lot;
+use nexus_engine::units::Price;
 use rusqlite::{Transaction, params};
 
 use super::fault::Fault;
@@ -123,7 +124,7 @@ fn upsert_order(transaction: &Transaction<'_>, user: UserId, order: &Order) -> R
             order.symbol.as_str(),
             order.side.as_str(),
             order.kind.as_str(),
-            order.kind.price().map(|price| price.steps()),
+            order.kind.price().map(Price::steps),
             order.quantity.steps(),
             order.filled.steps(),
             order.value.steps(),
@@ -161,7 +162,7 @@ fn upsert_position(transaction: &Transaction<'_>, user: UserId, lot: &Lot) -> Re
             lot.protection.target.steps(),
             lot.realized.steps(),
             opened_at.micros(),
-            lot.closed_at.map(|at| at.micros()),
+            lot.closed_at.map(Timestamp::micros),
         ])?;
     Ok(())
 }

@@ -41,7 +41,7 @@ pub(super) fn first<T>(
 
 /// Ids of users, in the order of the query.
 pub(super) fn ids(moment: &Connection, sql: &str, keys: impl Params) -> Result<Vec<UserId>, Fault> {
-    all(moment, sql, keys, |columns| columns.parse())
+    all(moment, sql, keys, user_id)
 }
 
 /// The account of a user: its snapshot, corrected by the counters that the ledger admits by.
@@ -110,6 +110,10 @@ pub(super) fn trading_state(moment: &Connection) -> Result<Option<TradingStateRe
             reason: columns.take()?,
         })
     })
+}
+
+fn user_id(columns: &mut Columns<'_>) -> Result<UserId, Fault> {
+    columns.parse()
 }
 
 fn record(columns: &mut Columns<'_>) -> Result<SignalRecord, Fault> {
