@@ -36,6 +36,10 @@ pub struct Step {
 #[derive(Clone, Debug)]
 pub enum Op {
     Signal(SignalSeed),
+    /// A new signal that says what an earlier one said, from bars of another timeframe.
+    Alike(Index, u32),
+    /// A signal that was accepted is delivered again.
+    Again(Index),
     Veto(SignalSeed),
     Report(ReportSeed),
     /// An earlier report arrives again.
@@ -47,6 +51,8 @@ pub enum Op {
         symbol: usize,
         ticks: i64,
         spread: i64,
+        /// Whether everybody looks at once.
+        seen: bool,
     },
     CancelEntries,
     Limits(Box<Limits>),
@@ -133,7 +139,7 @@ pub fn limits() -> impl Strategy<Value = Limits> {
     let counts = vec(prop_oneof![1 => Just(0_u32), 6 => 1..5_u32, 3 => Just(50)], 3);
     let loss = (
         prop_oneof![money(100, 3_000), money(3_000, 100_000), money(500_000, 900_000)],
-        prop_oneof![1..200_000_000_i64, 1_000_000..1_000_000_000_i64],
+        prop_oneof![1 => 1..10_000_i64, 9 => 1..200_000_000_i64, 9 => 1_000_000..1_000_000_000_i64],
         counts,
         seconds(vec![0, 0, 30, 600, 3_600, 7_200]),
     );
@@ -246,10 +252,12 @@ pub fn report() -> impl Strategy<Value = ReportSeed> {
 
 fn op() -> impl Strategy<Value = Op> {
     let state = select(vec![TradingState::Active, TradingState::Active, TradingState::Reducing, TradingState::Halted]);
-    let symbol_move = (0..3_usize, prop_oneof![3 => -12..13_i64, 1 => -80..81_i64], 0..3_i64)
-        .prop_map(|(symbol, ticks, spread)| Op::Move { symbol, ticks, spread });
+    let symbol_move = (0..3_usize, prop_oneof![3 => -12..13_i64, 1 => -120..121_i64], 0..3_i64, any::<bool>())
+        .prop_map(|(symbol, ticks, spread, seen)| Op::Move { symbol, ticks, spread, seen });
     prop_oneof![
         30 => signal().prop_map(Op::Signal),
+        6 => (any::<Index>(), select(vec![3, 6, 9])).prop_map(|(index, hours)| Op::Alike(index, hours)),
+        2 => any::<Index>().prop_map(Op::Again),
         1 => signal().prop_map(Op::Veto),
         40 => report().prop_map(Op::Report),
         5 => any::<Index>().prop_map(Op::Repeat),

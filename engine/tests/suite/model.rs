@@ -119,6 +119,8 @@ pub enum What {
     Quarantine(bool),
     Accepted(u128, Terms),
     Traded(u128, Trade),
+    /// The venue has an order.
+    Known(u128, usize),
     /// An order ended.
     Ended(u128, usize),
     /// An exit was sent for this quantity.
@@ -134,6 +136,8 @@ pub enum What {
 pub struct Leg {
     pub asked: Steps,
     pub traded: Steps,
+    /// The venue has spoken of it as its own, so nobody can prove any more that it was never sent.
+    pub known: bool,
     pub ended: bool,
 }
 
@@ -162,14 +166,13 @@ pub struct Lot {
     pub closed: bool,
     pub cancel_asked: bool,
     pub executions: BTreeSet<String>,
-    /// More was closed than was open: a venue broke its word, and the figures of this lot are its own affair.
+    /// More was closed than was open: a venue broke its word.
     pub overdrawn: bool,
 }
 
 /// All that follows from the list.
 #[derive(Clone, Debug)]
 pub struct Picture {
-    pub now: Micros,
     pub limits: Limits,
     pub trading: bool,
     pub quarantined: bool,
@@ -204,7 +207,6 @@ impl Model {
     /// Works everything out from the beginning.
     pub fn picture(&self) -> Picture {
         let mut picture = Picture {
-            now: self.now(),
             limits: self.limits.clone(),
             trading: true,
             quarantined: false,
@@ -240,6 +242,7 @@ impl Picture {
                 *self.net.entry(at.div_euclid(DAY)).or_default() += made;
                 self.close_when_done(*id, at);
             }
+            What::Known(id, leg) => self.lot(*id).leg(*leg).known = true,
             What::Ended(id, leg) => {
                 self.lot(*id).leg(*leg).ended = true;
                 self.close_when_done(*id, at);
@@ -338,6 +341,7 @@ impl Lot {
         }
         let leg = self.leg(trade.leg);
         leg.traded += trade.quantity;
+        leg.known = true;
         leg.ended |= leg.traded >= leg.asked;
         // Buying costs, selling brings; a long enters by buying, a short by selling.
         let buys = self.terms.long == (trade.leg == 0);
@@ -349,13 +353,12 @@ impl Lot {
             self.opened_at.get_or_insert(at);
             -trade.fee
         } else {
-            self.overdrawn |= trade.quantity > self.open;
-            let share = if trade.quantity >= self.open {
-                self.cost
-            } else {
-                floor(self.cost * trade.quantity, self.open)
-            };
-            self.open = (self.open - trade.quantity).max(0);
+            // Closing more than is open is no trade of this lot, but its fee was paid.
+            let closed = trade.quantity.min(self.open);
+            self.overdrawn |= trade.quantity > closed;
+            let share = if closed == self.open { self.cost } else { floor(self.cost * closed, self.open) };
+            let worth = floor(worth * closed, trade.quantity);
+            self.open -= closed;
             self.cost -= share;
             let gross = if self.terms.long { worth - share } else { share - worth };
             gross - trade.fee

@@ -29,7 +29,10 @@ impl Lot {
                         doings.push(Doing::Exit(reason, rest));
                     }
                 }
-                None => doings.extend(mark.and_then(|mark| self.better_stop(mark))),
+                None if self.open > self.leaving() => {
+                    doings.extend(mark.into_iter().flat_map(|mark| self.better_stops(mark)));
+                }
+                None => {}
             }
         }
         if now >= self.terms.expires_at && !self.entry.ended && !self.cancel_asked {
@@ -52,7 +55,7 @@ impl Lot {
     }
 
     /// Where the stop should go: to break-even, and on from there behind the market.
-    fn better_stop(&self, mark: Mark) -> Option<Doing> {
+    fn better_stops(&self, mark: Mark) -> Vec<Doing> {
         let plan = &self.terms.plan;
         let tick = self.terms.tick;
         let average = floor(self.entered * ONE, self.entry.traded);
@@ -65,22 +68,23 @@ impl Lot {
         let down = |price: Steps| floor(price, tick) * tick;
         let towards_market = |price: Steps| sign * -down(-(price * sign));
         let away_from_market = |price: Steps| sign * down(price * sign);
-        let mut best = None;
+        let (mut stop, mut moves) = (self.stop, Vec::new());
         if plan.breakeven_at.is_some_and(reached) {
             let even = towards_market(average);
-            if (even - self.stop) * sign > 0 {
-                best = Some((even, "break_even"));
+            if (even - stop) * sign > 0 {
+                stop = even;
+                moves.push(Doing::Stop(even, "break_even"));
             }
         }
         if let Some(distance) = plan.trail_distance
             && plan.trail_after.is_none_or(reached)
         {
             let trailed = away_from_market(exit - sign * distance);
-            let gained = (trailed - best.map_or(self.stop, |(stop, _)| stop)) * sign;
+            let gained = (trailed - stop) * sign;
             if gained > 0 && gained * 10 >= initial {
-                best = Some((trailed, "trailing"));
+                moves.push(Doing::Stop(trailed, "trailing"));
             }
         }
-        best.map(|(stop, kind)| Doing::Stop(stop, kind))
+        moves
     }
 }

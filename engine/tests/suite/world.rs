@@ -4,7 +4,7 @@
 //! sides, and holds what the engine says against what the model expects. It also plays the ledger, by adding up the
 //! deltas alone, and the trigger index, by remembering what each position waits for. Only plain data crosses over here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use nexus_engine::order::{News, Report};
 use nexus_engine::signal::{OrderKind, ProtectionPlan, Side, Signal};
 use nexus_engine::units::{Money, Multiple, Percent, Price, Quantity};
 use proptest::prelude::*;
+use proptest::test_runner::TestCaseResult;
 use proptest::sample::Index;
 use uuid::Uuid;
 
@@ -51,8 +52,8 @@ pub struct World {
     pub account: Account,
     pub model: Model,
     pub record: Vec<Recorded>,
-    /// Refusals met so far.
-    pub codes: BTreeSet<&'static str>,
+    /// Refusals and kinds of events met so far.
+    pub met: BTreeSet<String>,
     /// Whether a venue may close more than is open.
     pub lying_venue: bool,
     clock: Micros,
@@ -60,6 +61,7 @@ pub struct World {
     /// Middle and half spread of each instrument, in ticks.
     markets: Vec<(i64, i64)>,
     shadow: Shadow,
+    seeds: Vec<SignalSeed>,
     keys: u32,
     executions: u32,
 }
@@ -94,7 +96,8 @@ impl World {
                 facts: Vec::new(),
             },
             record: Vec::new(),
-            codes: BTreeSet::new(),
+            met: BTreeSet::new(),
+            seeds: Vec::new(),
             lying_venue: false,
             clock: setup.start,
             gate: TradingState::Active,
@@ -110,16 +113,21 @@ impl World {
         self.clock += step.wait;
         match &step.op {
             Op::Signal(seed) => self.signal(seed),
+            Op::Alike(index, hours) => match self.seeds.len() {
+                0 => Ok(()),
+                number => self.signal(&SignalSeed { hours: *hours, ..self.seeds[index.index(number)].clone() }),
+            },
+            Op::Again(index) => self.ask_again(*index),
             Op::Veto(seed) => self.veto(seed),
             Op::Report(seed) => self.report(seed),
             Op::Repeat(index) => self.repeat(*index),
             Op::Look(index) => self.look_at(*index),
             Op::LookAround => self.look_around(),
-            Op::Move { symbol, ticks, spread } => {
+            Op::Move { symbol, ticks, spread, seen } => {
                 let step = INSTRUMENTS[*symbol].7;
                 let market = &mut self.markets[*symbol];
                 *market = ((market.0 + ticks * step).max(100 * step), *spread);
-                Ok(())
+                if *seen { self.look_around() } else { Ok(()) }
             }
             Op::CancelEntries => self.cancel_entries(),
             Op::Limits(limits) => self.set_limits(limits),
@@ -143,6 +151,7 @@ impl World {
         compare::turn(&before, &self.account, &turn)?;
         self.shadow.add(&turn)?;
         self.shadow.agrees(&self.account)?;
+        self.met.extend(turn.events.iter().map(kind));
         self.record.push(Recorded { now, input, context, turn: turn.clone() });
         Ok(turn)
     }
@@ -177,6 +186,7 @@ impl World {
     }
 
     fn signal(&mut self, seed: &SignalSeed) -> TestCaseResult {
+        self.seeds.push(seed.clone());
         let (signal, context) = self.make_signal(seed);
         let expected = self.model.decide(self.clock, &plain_signal(&signal), &plain_context(&context));
         let turn = self.give(Input::Signal(Arc::new(signal.clone())), context)?;
@@ -189,15 +199,28 @@ impl World {
         };
         prop_assert_eq!(id.0, Uuid::new_v5(&signal.id.0, USER.0.as_bytes()), "the decision's id");
         prop_assert_eq!(at.micros(), self.clock.max(self.model.now()), "the decision's time");
-        if let Verdict::Rejected(reasons) = &verdict {
-            self.codes.extend(reasons.iter().map(|reason| reason.code()));
-        }
         compare::verdict(&verdict, &expected, &turn)?;
         let noted = match expected {
             verdict::Verdict::Accepted { terms, .. } => vec![What::Accepted(id.0.as_u128(), terms)],
             verdict::Verdict::Refused(_) => Vec::new(),
         };
         self.note(&turn, noted)
+    }
+
+    /// A signal that was accepted is delivered again: there is one decision, and it stays.
+    fn ask_again(&mut self, index: Index) -> TestCaseResult {
+        let is_held = |step: &&Recorded| match &step.input {
+            Input::Signal(signal) => self.account.lots.values().any(|lot| lot.signal == signal.id),
+            _ => false,
+        };
+        let held: Vec<_> = self.record.iter().filter(is_held).map(|step| (step.input.clone(), step.context.clone())).collect();
+        if held.is_empty() {
+            return Ok(());
+        }
+        let (input, context) = held[index.index(held.len())].clone();
+        let turn = self.give(input, context)?;
+        prop_assert!(turn.events.is_empty() && turn.effects.is_empty(), "decided again: {:?}", turn);
+        compare::figures(&self.account, &self.model)
     }
 
     fn veto(&mut self, seed: &SignalSeed) -> TestCaseResult {
@@ -265,7 +288,7 @@ impl World {
             Leg::Entry => 0,
             Leg::Exit(number) => usize::from(number),
         };
-        let ended = if leg == 0 { lot.entry.ended } else { lot.exits[leg - 1].ended };
+        let order = if leg == 0 { &lot.entry } else { &lot.exits[leg - 1] };
         let symbol = symbol_of(&lot.terms.symbol);
         let mut noted = Vec::new();
         match &report.news {
@@ -274,12 +297,15 @@ impl World {
                 let (quantity, price, fee) = (quantity.steps().into(), price.steps().into(), fee.steps().into());
                 noted.push(What::Traded(id, Trade { leg, execution, quantity, price, fee }));
             }
-            News::Rejected { .. } | News::Cancelled { .. } | News::Expired | News::NeverSent { .. } if !ended => {
+            News::Acknowledged if !order.known && !order.ended => noted.push(What::Known(id, leg)),
+            News::Rejected { .. } | News::Cancelled { .. } | News::Expired if !order.ended => {
                 noted.push(What::Ended(id, leg));
             }
+            News::NeverSent { .. } if !order.known && !order.ended => noted.push(What::Ended(id, leg)),
             _ => {}
         }
         let turn = self.give(Input::Report(report), self.context(symbol))?;
+        compare::report(&turn, &noted)?;
         self.note(&turn, noted)
     }
 
@@ -299,10 +325,16 @@ impl World {
         let context = self.context(symbol_of(&lot.terms.symbol));
         let now = self.clock.max(self.model.now());
         let expected = lot.look(now, context.mark.as_ref().map(plain_mark));
+        let mark = context.mark.clone();
         if !expected.is_empty() {
-            self.shadow.was_due(decision(id), now, context.mark.as_ref())?;
+            let due = self.shadow.is_due(decision(id), now, mark.as_ref());
+            prop_assert!(due, "nobody would have looked, and missed {:?}", expected);
         }
         let turn = self.give(Input::Look(decision(id)), context)?;
+        if expected.is_empty() {
+            let due = self.shadow.is_due(decision(id), now, mark.as_ref());
+            prop_assert!(!due, "a look in vain asks for another at once");
+        }
         compare::look(&turn, &expected)?;
         let noted = expected.into_iter().map(|doing| match doing {
             Doing::Exit(_, quantity) => What::Exit(id, quantity),
@@ -324,7 +356,11 @@ impl World {
     }
 
     fn set_limits(&mut self, limits: &Limits) -> TestCaseResult {
-        let limits = Limits { version: self.account.limits.version + 1, ..limits.clone() };
+        // Acceptances are remembered for an hour or for the window in force; a longer one set later cannot look back further.
+        let remembered = self.account.limits.duplicate_window.max(Duration::from_secs(3_600));
+        let duplicate_window = limits.duplicate_window.min(remembered);
+        let version = self.account.limits.version + 1;
+        let limits = Limits { version, duplicate_window, ..limits.clone() };
         let turn = self.give(Input::SetLimits(limits.clone()), self.context(0))?;
         prop_assert_eq!(&self.account.limits, &limits);
         self.note(&turn, vec![What::Limits(plain_limits(&limits))])
@@ -453,6 +489,30 @@ impl World {
     }
 }
 
+/// What kind of event it was, for knowing what stories reach.
+fn kind(event: &Event) -> String {
+    let (name, detail) = match event {
+        Event::Decided(decision) => match &decision.verdict {
+            Verdict::Accepted(_) => ("accepted", ""),
+            Verdict::Rejected(reasons) => ("refused", reasons[0].code()),
+        },
+        Event::Acknowledged(_) => ("acknowledged", ""),
+        Event::Filled(fill) => ("filled", if fill.order.is_entry() { "entry" } else { "exit" }),
+        Event::Ended { status, .. } => ("ended", status.as_str()),
+        Event::Doubted(_) => ("doubted", ""),
+        Event::ExitPlanned { purpose, .. } => ("exit", purpose.as_str()),
+        Event::CancelRequested(_) => ("cancel_requested", ""),
+        Event::StopMoved { kind, .. } => ("stop_moved", kind.as_str()),
+        Event::Closed { realized, .. } => ("closed", if *realized < Money::ZERO { "at a loss" } else { "" }),
+        Event::CooledDown { .. } => ("cooled_down", ""),
+        Event::Unexplained(_) => ("unexplained", ""),
+        Event::LimitsSet(_) => ("limits_set", ""),
+        Event::TradingSet(_) => ("trading_set", ""),
+        Event::QuarantineSet(_) => ("quarantine_set", ""),
+    };
+    format!("{name} {detail}").trim().to_owned()
+}
+
 fn set_mark_time(context: &mut Context, at: Micros) {
     if let Some(mark) = &mut context.mark {
         mark.at = time(at);
@@ -560,9 +620,4 @@ fn plain_context(context: &Context) -> verdict::Seen {
         }),
         mark: context.mark.as_ref().map(plain_mark),
     }
-}
-
-/// All lots of the model by their number; what the engine has forgotten must have been over.
-pub fn lots(model: &Model) -> BTreeMap<u128, model::Lot> {
-    model.picture().lots
 }
