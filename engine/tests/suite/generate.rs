@@ -185,6 +185,30 @@ pub fn setup() -> impl Strategy<Value = Setup> {
         .prop_map(|(limits, cents, start)| Setup { limits, equity: cents * 1_000_000 + 7, start })
 }
 
+/// An account with room for one large trade.
+pub fn roomy() -> Setup {
+    let limits = Limits {
+        max_daily_loss: Money::whole(1_000),
+        max_order_value: Money::whole(100_000_000),
+        max_order_quantity: Quantity::whole(100_000_000),
+        max_exposure: Money::whole(100_000_000),
+        ..Limits::default()
+    };
+    Setup { limits, equity: 50_000 * ONE_I64, start: 20_781 * 24 * HOUR }
+}
+
+/// A signal that such an account accepts: from whatever market and side, at whatever distance.
+pub fn sound_signal() -> impl Strategy<Value = SignalSeed> {
+    (signal(), select(vec![3, 6, 9]), 0..3_usize).prop_map(|(seed, hours, symbol)| SignalSeed {
+        symbol,
+        hours,
+        entry: EntrySeed::Unsaid,
+        age: 0,
+        flaw: None,
+        ..seed
+    })
+}
+
 /// A signal, mostly sound.
 pub fn signal() -> impl Strategy<Value = SignalSeed> {
     let entry = prop_oneof![

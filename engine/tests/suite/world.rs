@@ -237,6 +237,26 @@ impl World {
         self.note(&turn, Vec::new())
     }
 
+    /// The number of the only lot.
+    pub fn only_lot(&self) -> u128 {
+        let lots: Vec<u128> = self.model.picture().lots.into_keys().collect();
+        assert_eq!(lots.len(), 1, "the signal was accepted");
+        lots[0]
+    }
+
+    /// A report of now.
+    pub fn report_on(&self, order: ClientOrderId, news: News) -> Report {
+        Report { order, at: time(self.clock), news }
+    }
+
+    /// A trade near the market under an execution id of its own.
+    pub fn trade(&mut self, leg: usize, quantity: Steps, slip: i64, fee: i64) -> Report {
+        let id = self.only_lot();
+        let lot = self.model.picture().lots[&id].clone();
+        let news = self.make_fill(&lot, leg, quantity, slip, fee).expect("something is traded");
+        self.report_on(order(id, leg), news)
+    }
+
     /// The orders that a report can be about: lot and leg, in a fixed order.
     fn orders(&self, live: bool) -> Vec<(u128, usize)> {
         let picture = self.model.picture();
@@ -307,6 +327,11 @@ impl World {
         let turn = self.give(Input::Report(report), self.context(symbol))?;
         compare::report(&turn, &noted)?;
         self.note(&turn, noted)
+    }
+
+    /// Tells the engine alone of a report.
+    pub fn tell_only(&mut self, report: Report) -> Result<Turn, TestCaseError> {
+        self.give(Input::Report(report), self.context(0))
     }
 
     fn look_at(&mut self, index: Index) -> TestCaseResult {
