@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use nexus_engine::account::{Account, Effect, Event, LedgerRisk, RiskDelta, Today, Turn, Verdict};
-use nexus_engine::ids::{ClientOrderId, Day, DecisionId, Timeframe};
+use nexus_engine::ids::{ClientOrderId, Day, DecisionId, Timeframe, Timestamp};
 use nexus_engine::instrument::Mark;
 use nexus_engine::order::Order;
 use nexus_engine::position::Lot;
@@ -86,7 +86,8 @@ pub fn verdict(found: &Verdict, expected: &verdict::Verdict, turn: &Turn) -> Tes
             prop_assert_eq!(codes, vec![*code]);
             prop_assert!(turn.effects.is_empty(), "something follows from a refusal");
         }
-        (Verdict::Accepted(found), verdict::Verdict::Accepted { terms, used_before, equity }) => {
+        (Verdict::Accepted(found), verdict::Verdict::Accepted(expected)) => {
+            let verdict::Agreed { terms, used_before, equity } = expected.as_ref();
             let figures = [
                 ("quantity", Steps::from(found.quantity.steps()), terms.quantity),
                 ("sized_at", found.sized_at.steps().into(), terms.sized_at),
@@ -197,7 +198,7 @@ pub fn figures(account: &Account, model: &Model) -> TestCaseResult {
         ("reserved_risk", account.reserved_risk().steps().into(), picture.reserved()),
         ("remaining", account.remaining().steps().into(), picture.remaining(now)),
         ("losing_streak", account.losing_streak.into(), picture.streak.into()),
-        ("cooling_until", cooling(account.cooling_until.map(|at| at.micros())), cooling(picture.cooling_until)),
+        ("cooling_until", cooling(account.cooling_until.map(Timestamp::micros)), cooling(picture.cooling_until)),
         ("trading_enabled", account.trading_enabled.into(), picture.trading.into()),
         ("quarantined", account.quarantined.into(), picture.quarantined.into()),
     ])?;
@@ -226,7 +227,7 @@ fn lot(found: &Lot, expected: &model::Lot) -> TestCaseResult {
         ("cost", found.cost.steps().into(), expected.cost),
         ("realized", found.realized.steps().into(), expected.realized),
         ("stop", found.protection.stop.steps().into(), expected.stop),
-        ("opened_at", found.opened_at.map_or(-1, |at| at.micros()).into(), expected.opened_at.unwrap_or(-1).into()),
+        ("opened_at", found.opened_at.map_or(-1, Timestamp::micros).into(), expected.opened_at.unwrap_or(-1).into()),
         ("exits", found.exits.len() as Steps, expected.exits.len() as Steps),
         ("done", found.closed_at.is_some().into(), (!expected.is_busy()).into()),
     ])?;
@@ -261,7 +262,8 @@ fn recovery(account: &Account, picture: &model::Picture) -> TestCaseResult {
     for ask in recovery.ask.iter().filter(|ask| ask.resend.is_some()) {
         let lot = &picture.lots[&ask.order.decision.0.as_u128()];
         let legs = std::iter::once(&lot.entry).chain(&lot.exits).enumerate();
-        let known = legs.filter(|(number, leg)| order(ask.order.decision.0.as_u128(), *number) == ask.order && leg.known);
+        let known =
+            legs.filter(|(number, leg)| order(ask.order.decision.0.as_u128(), *number) == ask.order && leg.known);
         prop_assert_eq!(known.count(), 0, "an order that the venue has would be sent again");
     }
     Ok(())
@@ -308,7 +310,10 @@ impl Shadow {
         let today = self.days.get(&account.today.day).map(|(net, counts)| Today {
             day: account.today.day,
             net: money(*net),
-            timeframes: counts.iter().map(|(frame, n)| (*frame, u32::try_from(*n).expect("never below zero"))).collect(),
+            timeframes: counts
+                .iter()
+                .map(|(frame, n)| (*frame, u32::try_from(*n).expect("never below zero")))
+                .collect(),
         });
         let ledger = LedgerRisk { open: money(self.open), reserved: money(self.reserved), today };
         prop_assert_eq!(&account.clone().corrected(ledger), account, "the ledger corrects an account that is right");

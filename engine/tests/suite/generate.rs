@@ -143,7 +143,8 @@ pub fn limits() -> impl Strategy<Value = Limits> {
         counts,
         seconds(vec![0, 0, 30, 600, 3_600, 7_200]),
     );
-    let time = (seconds(vec![5, 120, 300]), seconds(vec![0, 5, 10]), seconds(vec![5, 60, 600]), 10_000_000..ONE_I64 * 5);
+    let time =
+        (seconds(vec![5, 120, 300]), seconds(vec![0, 5, 10]), seconds(vec![5, 60, 600]), 10_000_000..ONE_I64 * 5);
     let orders = (
         prop_oneof![1 => 1..3_u32, 4 => 3..30_u32],
         prop_oneof![1 => 1..3_u32, 4 => 3..60_u32],
@@ -151,7 +152,8 @@ pub fn limits() -> impl Strategy<Value = Limits> {
         prop_oneof![1 => (1..100_000_i64).prop_map(Quantity::whole), 4 => Just(Quantity::whole(1_000_000_000))],
         prop_oneof![1 => money(1_000, 10_000_000), 4 => Just(Money::whole(200_000_000))],
     );
-    let streaks = (1..4_u32, seconds(vec![0, 60, 3_600]), prop_oneof![1 => 1..3_u32, 2 => Just(100)], 0..10_000_000_i64);
+    let streaks =
+        (1..4_u32, seconds(vec![0, 60, 3_600]), prop_oneof![1 => 1..3_u32, 2 => Just(100)], 0..10_000_000_i64);
     (loss, time, orders, streaks).prop_map(|(loss, time, orders, streaks)| Limits {
         version: 1,
         max_daily_loss: loss.0,

@@ -9,6 +9,7 @@
 mod compare;
 mod decisions;
 mod determinism;
+mod extremes;
 mod generate;
 mod model;
 mod orders;

@@ -166,8 +166,8 @@ pub struct Lot {
     pub closed: bool,
     pub cancel_asked: bool,
     pub executions: BTreeSet<String>,
-    /// More was closed than was open: a venue broke its word.
-    pub overdrawn: bool,
+    /// What exits closed before we heard that it was open, or what a venue closed against its word; and its worth.
+    pub owed: (Steps, Steps),
 }
 
 /// All that follows from the list.
@@ -325,7 +325,7 @@ impl Lot {
             closed: false,
             cancel_asked: false,
             executions: BTreeSet::new(),
-            overdrawn: false,
+            owed: (0, 0),
         }
     }
 
@@ -346,25 +346,36 @@ impl Lot {
         // Buying costs, selling brings; a long enters by buying, a short by selling.
         let buys = self.terms.long == (trade.leg == 0);
         let worth = if buys { cost(trade.quantity, trade.price) } else { income(trade.quantity, trade.price) };
-        let made = if trade.leg == 0 {
-            self.open += trade.quantity;
-            self.cost += worth;
-            self.entered += worth;
-            self.opened_at.get_or_insert(at);
-            -trade.fee
-        } else {
-            // Closing more than is open is no trade of this lot, but its fee was paid.
-            let closed = trade.quantity.min(self.open);
-            self.overdrawn |= trade.quantity > closed;
-            let share = if closed == self.open { self.cost } else { floor(self.cost * closed, self.open) };
-            let worth = floor(worth * closed, trade.quantity);
-            self.open -= closed;
-            self.cost -= share;
-            let gross = if self.terms.long { worth - share } else { share - worth };
-            gross - trade.fee
-        };
+        let (booked, rest) = if trade.leg == 0 { self.enter(at, trade, worth) } else { self.leave(trade, worth) };
+        let gross = if self.terms.long { rest - booked } else { booked - rest };
+        let made = gross - trade.fee;
         self.realized += made;
         made
+    }
+
+    /// An entry's trade opens, but for what exits have closed already. Says what that part cost, and what it had brought.
+    fn enter(&mut self, at: Micros, trade: &Trade, worth: Steps) -> (Steps, Steps) {
+        let (owed, owed_worth) = self.owed;
+        let part = trade.quantity.min(owed);
+        let paid = floor(worth * part, trade.quantity);
+        let brought = if part == owed { owed_worth } else { floor(owed_worth * part, owed) };
+        self.owed = (owed - part, owed_worth - brought);
+        self.open += trade.quantity - part;
+        self.cost += worth - paid;
+        self.entered += worth;
+        self.opened_at.get_or_insert(at);
+        (paid, brought)
+    }
+
+    /// An exit's trade closes what is open. Says what that part cost, and what it brought.
+    fn leave(&mut self, trade: &Trade, worth: Steps) -> (Steps, Steps) {
+        let part = trade.quantity.min(self.open);
+        let paid = if part == self.open { self.cost } else { floor(self.cost * part, self.open) };
+        let brought = floor(worth * part, trade.quantity);
+        self.owed = (self.owed.0 + trade.quantity - part, self.owed.1 + worth - brought);
+        self.open -= part;
+        self.cost -= paid;
+        (paid, brought)
     }
 
     /// The loss, fees included, when everything open is closed at the stop.

@@ -55,10 +55,18 @@ pub struct Mark {
     pub at: Micros,
 }
 
-/// Accepted on these terms, with these figures at the moment; or refused with this code.
+/// The terms of an acceptance, and the figures of its moment.
+#[derive(Clone, Debug)]
+pub struct Agreed {
+    pub terms: Terms,
+    pub used_before: Steps,
+    pub equity: Steps,
+}
+
+/// Accepted, or refused with this code.
 #[derive(Clone, Debug)]
 pub enum Verdict {
-    Accepted { terms: Terms, used_before: Steps, equity: Steps },
+    Accepted(Box<Agreed>),
     Refused(&'static str),
 }
 
@@ -82,7 +90,7 @@ impl Model {
         match case.judge() {
             Ok(terms) => {
                 let used_before = picture.realized_loss(now) + picture.open_risk() + picture.reserved();
-                Verdict::Accepted { terms, used_before, equity }
+                Verdict::Accepted(Box::new(Agreed { terms, used_before, equity }))
             }
             Err(code) => Verdict::Refused(code),
         }

@@ -17,8 +17,8 @@ use nexus_engine::order::{News, Report};
 use nexus_engine::signal::{OrderKind, ProtectionPlan, Side, Signal};
 use nexus_engine::units::{Money, Multiple, Percent, Price, Quantity};
 use proptest::prelude::*;
-use proptest::test_runner::TestCaseResult;
 use proptest::sample::Index;
+use proptest::test_runner::TestCaseResult;
 use uuid::Uuid;
 
 use crate::compare::{self, Shadow};
@@ -201,7 +201,7 @@ impl World {
         prop_assert_eq!(at.micros(), self.clock.max(self.model.now()), "the decision's time");
         compare::verdict(&verdict, &expected, &turn)?;
         let noted = match expected {
-            verdict::Verdict::Accepted { terms, .. } => vec![What::Accepted(id.0.as_u128(), terms)],
+            verdict::Verdict::Accepted(agreed) => vec![What::Accepted(id.0.as_u128(), agreed.terms)],
             verdict::Verdict::Refused(_) => Vec::new(),
         };
         self.note(&turn, noted)
@@ -213,7 +213,8 @@ impl World {
             Input::Signal(signal) => self.account.lots.values().any(|lot| lot.signal == signal.id),
             _ => false,
         };
-        let held: Vec<_> = self.record.iter().filter(is_held).map(|step| (step.input.clone(), step.context.clone())).collect();
+        let held: Vec<_> =
+            self.record.iter().filter(is_held).map(|step| (step.input.clone(), step.context.clone())).collect();
         if held.is_empty() {
             return Ok(());
         }
