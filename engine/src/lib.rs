@@ -28,3 +28,5 @@ pub mod account;
 pub mod turn;
 pub mod retry;
 pub mod invariants;
+#[cfg(test)]
+mod stories;

@@ -20,6 +20,8 @@ mod timeframe;
 mod counts;
 mod cap;
 mod ceilings;
+#[cfg(test)]
+mod table;
 
 /// A signal before an account, in the world as it was when the turn began.
 #[derive(Clone, Copy, Debug)]
