@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::load::{Found, closed_loop, open_loop};
-use crate::report::{Latency, Section, Table};
+use crate::report::{Latency, Section, Table, time};
 use crate::weightless::{FastClock, MemoryLedger, NoHotState, RejectingVenue};
 use crate::world::{Chance, Market, limits, user};
 
@@ -78,7 +78,7 @@ fn section(users: usize, found: [Found; 5], (accepted, refused): (u64, u64)) -> 
     }
     let mut notes = vec![format!("{users} users, one a signal; {accepted} signals accepted, {refused} refused")];
     if let Some(late) = open.lateness {
-        let [p50, _, p99, ..] = &late.cells()[..] else { unreachable!("a latency has five cells") };
+        let (p50, p99) = (time(late.p50_ns), time(late.p99_ns));
         notes.push(format!("the open loop sent late by p50 {p50}, p99 {p99}, which stands in its latencies"));
     }
     let json: Value = json!({

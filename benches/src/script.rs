@@ -216,7 +216,7 @@ impl Writer {
                 return news;
             }
         };
-        let parts = if order.purpose == Purpose::Entry && chance % 4 == 0 { 3 } else { 1 };
+        let parts = if order.purpose == Purpose::Entry && chance.is_multiple_of(4) { 3 } else { 1 };
         news.extend(self.fills(&working.order.clone(), price, parts));
         working.acknowledged = false;
         news
