@@ -88,7 +88,7 @@ fn a_heavy_crate_in_two_versions_is_found() {
 
 #[test]
 fn a_crate_with_its_own_lints_or_edition_is_found() {
-    let manifest = |text: &str| SourceFile { path: "x/Cargo.toml".into(), text: text.into() };
+    let manifest = |text: &str| SourceFile::new("x/Cargo.toml", text);
     let good = "[package]\nname='x'\nedition.workspace=true\nrust-version.workspace=true\n[lints]\nworkspace=true\n";
     assert!(inherits(&manifest(good)).is_empty());
     assert!(inherits(&manifest("[workspace]\nmembers=[]\n")).is_empty());

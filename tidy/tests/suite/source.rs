@@ -1,13 +1,13 @@
 //! Bad samples for the rules about the shape of a file and the purity of the engine.
 
 use nexus_tidy::Violation;
-use nexus_tidy::files::SourceFile;
+use nexus_tidy::files::{SourceFile, mark_tests};
 use nexus_tidy::migrations::numbering;
 use nexus_tidy::source::{FILE_LINES_MAX, FUNCTION_LINES_MAX, TEST_LINES_MAX};
 use nexus_tidy::source::{file_length, function_length, module_doc, pure};
 
 fn file(path: &str, text: &str) -> SourceFile {
-    SourceFile { path: path.into(), text: text.into() }
+    SourceFile::new(path, text)
 }
 
 /// A function of `lines` lines.
@@ -108,10 +108,30 @@ fn an_impure_name_in_the_engine_is_found() {
         "fn a(env: u8, fs: u8) -> u8 { env + fs }",
         "fn a() -> &'static str { \"println!(std::fs)\" }",
         "struct Instant;",
+        "#[cfg(test)]\nmod tests { use std::env; }",
     ];
     for text in clean {
         assert!(pure(&file("engine/src/a.rs", text)).is_empty(), "{text}");
     }
+}
+
+#[test]
+fn a_module_declared_for_tests_is_held_as_a_test() {
+    let declaring = "pub mod b;\n#[cfg(test)]\nmod c;\n#[cfg(not(test))]\nmod d;\n#[cfg(test)]\nmod e { fn f() {} }\n";
+    let mut files = vec![
+        file("engine/src/lib.rs", "pub mod a;\n#[cfg(test)]\nmod stories;\n"),
+        file("engine/src/stories.rs", "fn a() { std::env::var(\"A\").ok(); }"),
+        file("engine/src/a.rs", declaring),
+        file("engine/src/a/b.rs", ""),
+        file("engine/src/a/c.rs", ""),
+        file("engine/src/a/d.rs", ""),
+        file("engine/src/c.rs", ""),
+        file("engine/tests/suite/main.rs", ""),
+    ];
+    mark_tests(&mut files);
+    let tests: Vec<_> = files.iter().filter(|file| file.is_test).map(|file| file.path.as_str()).collect();
+    assert_eq!(tests, ["engine/src/stories.rs", "engine/src/a/c.rs", "engine/tests/suite/main.rs"]);
+    assert!(pure(&files[1]).is_empty());
 }
 
 #[test]

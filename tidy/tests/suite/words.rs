@@ -5,7 +5,7 @@ use nexus_tidy::files::SourceFile;
 use nexus_tidy::words::{commented_out, places, unfinished};
 
 fn file(path: &str, text: &str) -> SourceFile {
-    SourceFile { path: path.into(), text: text.into() }
+    SourceFile::new(path, text)
 }
 
 #[test]
