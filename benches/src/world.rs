@@ -74,10 +74,10 @@ impl Market {
     /// The four instruments of the embedded default.
     pub fn all() -> Vec<Market> {
         vec![
-            Market::new("EURUSD", "0.00001", "1", "0", "1.08500", "0.00040"),
-            Market::new("GBPUSD", "0.00001", "1", "0", "1.27000", "0.00050"),
-            Market::new("BTCUSD", "0.01", "0.00001", "0.02", "95000.00", "60.00"),
-            Market::new("ETHUSD", "0.01", "0.0001", "0.02", "3400.00", "3.00"),
+            Market::new("EURUSD", "0.00001", "1", "0.002", "1.08500", "0.00040"),
+            Market::new("GBPUSD", "0.00001", "1", "0.002", "1.27000", "0.00050"),
+            Market::new("BTCUSD", "0.01", "0.00001", "0.1", "95000.00", "60.00"),
+            Market::new("ETHUSD", "0.01", "0.0001", "0.1", "3400.00", "3.00"),
         ]
     }
 
