@@ -161,7 +161,7 @@ impl Desk {
             let flight = InFlight { exits, ..InFlight::without_turn(work) };
             return self.push(flight);
         }
-        self.commit(work, input, memory.version, Arc::new(after), turn, exits);
+        self.commit(work, input, memory.version, after, turn, exits);
     }
 
     /// Steps a copy: after a panic nothing half-done is left. `None` is a panic.
@@ -181,7 +181,7 @@ impl Desk {
         work: Work,
         input: Input,
         base_version: u64,
-        after: Arc<Account>,
+        after: Account,
         turn: Turn,
         exits: Vec<ClientOrderId>,
     ) {
@@ -190,6 +190,8 @@ impl Desk {
             _ => None,
         });
         let cancels = turn.events.iter().filter(|event| matches!(event, Event::CancelRequested(_))).count();
+        let (after, version) = (Arc::new(after), base_version + 1);
+        debug_assert_eq!(after.version, version);
         self.memory = Some(Arc::clone(&after));
         let record = TurnRecord {
             user: self.user,
@@ -198,10 +200,10 @@ impl Desk {
             input,
             context: work.context.clone(),
             turn,
-            after: Arc::clone(&after),
+            after,
             signal: work.request.record.clone(),
         };
-        let flight = InFlight { work, version: Some(after.version), decision, cancels, exits };
+        let flight = InFlight { work, version: Some(version), decision, cancels, exits };
         self.in_flight.push_back(flight);
         self.shared.committer.send(Pending {
             record,

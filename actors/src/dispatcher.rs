@@ -6,6 +6,7 @@
 //! reported as pending and goes on; the signal counts as in flight until it is done.
 
 use std::collections::{HashMap, HashSet};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -57,8 +58,7 @@ struct Prepared {
     fan_out: FanOut,
     decided: Vec<Arc<Decision>>,
     duplicate: bool,
-    /// Held until the work is done.
-    _permit: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
 }
 
 impl Dispatcher {
@@ -103,7 +103,7 @@ impl Dispatcher {
         let (dispatcher, signal) = (Arc::clone(self), Arc::clone(signal));
         self.shared.tracker.spawn(async move {
             let _leaves = Leaves { dispatcher: &dispatcher, signal: signal.id };
-            dispatcher.dispatch(Arc::clone(&signal), send).await;
+            dispatcher.dispatch(&signal, send).await;
         });
         Ok((answer, true))
     }
@@ -116,14 +116,25 @@ impl Dispatcher {
         Ok(answer_of(first.signal, true, decisions.into_iter().map(Arc::new), pending))
     }
 
-    async fn dispatch(self: &Arc<Self>, signal: Arc<Signal>, send: oneshot::Sender<Answer>) {
+    async fn dispatch(&self, signal: &Arc<Signal>, send: oneshot::Sender<Answer>) {
         let deadline = Instant::now() + self.shared.settings.answer_within;
-        match self.prepare(&signal).await {
-            // Nobody may be waiting any more; the signal has had its consequences all the same.
-            Err(error) => drop(send.send(Err(error))),
-            Ok(Prepared { fan_out, decided, duplicate, _permit }) => {
-                let (id, send) = (signal.id, Some(send));
-                let collector = Collector { id, duplicate, decided, deadline, send, undecidable: 0, failure: None };
+        let mut send = Some(send);
+        let mut prepared = pin!(self.prepare(signal));
+        let prepared = match timeout_at(deadline, prepared.as_mut()).await {
+            Ok(prepared) => prepared,
+            Err(_) => {
+                let away = LedgerError::Unavailable("it did not answer in time".to_owned());
+                give(send.take(), Err(SubmitError::Ledger(away)));
+                // The question is under way and is not taken back; what it leads to, a repeat will find.
+                prepared.await
+            }
+        };
+        match prepared {
+            Err(error) => give(send, Err(error)),
+            Ok(Prepared { fan_out, decided, duplicate, permit }) => {
+                let (id, permit) = (signal.id, Some(permit));
+                let collector =
+                    Collector { id, duplicate, decided, deadline, send, permit, undecidable: 0, failure: None };
                 self.collect(fan_out, collector).await;
             }
         }
@@ -156,7 +167,7 @@ impl Dispatcher {
         let subscribed = record.signal.only_user.is_none() || follows;
         let fan_out = FanOut { signal: record.signal, record: None, users, subscribed };
         let decided = decided.into_iter().map(Arc::new).collect();
-        Ok(Prepared { fan_out, decided, duplicate: true, _permit: permit })
+        Ok(Prepared { fan_out, decided, duplicate: true, permit })
     }
 
     async fn prepare_first(
@@ -185,7 +196,7 @@ impl Dispatcher {
             self.note(self.shared.ledger.record_signal(Arc::clone(&record)).await)?;
         }
         let fan_out = FanOut { signal: Arc::clone(signal), record: fits.then_some(record), users, subscribed: follows };
-        Ok(Prepared { fan_out, decided: Vec::new(), duplicate: false, _permit: permit })
+        Ok(Prepared { fan_out, decided: Vec::new(), duplicate: false, permit })
     }
 
     fn note<T>(&self, result: Result<T, LedgerError>) -> Result<T, LedgerError> {
@@ -194,7 +205,7 @@ impl Dispatcher {
     }
 
     /// Hands the signal to everybody and collects until all have answered; the caller gets what is there at the deadline.
-    async fn collect(self: &Arc<Self>, fan_out: FanOut, mut collector: Collector) {
+    async fn collect(&self, fan_out: FanOut, mut collector: Collector) {
         let mut outcomes: FuturesUnordered<_> =
             fan_out.users.iter().map(|user| self.decide_for(&fan_out, *user)).collect();
         loop {
@@ -337,6 +348,8 @@ struct Collector {
     deadline: Instant,
     /// Taken when the answer is given.
     send: Option<oneshot::Sender<Answer>>,
+    /// Held until the work is done.
+    permit: Option<OwnedSemaphorePermit>,
     /// Users whose actor cannot decide; reported as pending.
     undecidable: usize,
     failure: Option<LedgerError>,
@@ -345,7 +358,10 @@ struct Collector {
 impl Collector {
     /// Gives the answer, once. A ledger that was away for anybody makes it a 503: sending again completes what is missing.
     fn answer(&mut self, outstanding: usize) {
-        let Some(send) = self.send.take() else { return };
+        if outstanding == 0 {
+            // Before the answer, so that whoever sends one signal after the other is not shed by its own last one.
+            self.permit = None;
+        }
         let answer = match self.failure.clone() {
             Some(error) => Err(SubmitError::Ledger(error)),
             None => {
@@ -353,7 +369,13 @@ impl Collector {
                 Ok(answer_of(self.id, self.duplicate, self.decided.iter().cloned(), pending))
             }
         };
-        // The caller may have gone away.
+        give(self.send.take(), answer);
+    }
+}
+
+fn give(send: Option<oneshot::Sender<Answer>>, answer: Answer) {
+    if let Some(send) = send {
+        // The caller may have gone away; the signal has had its consequences all the same.
         let _ = send.send(answer);
     }
 }

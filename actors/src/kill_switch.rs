@@ -177,9 +177,10 @@ pub(crate) async fn resume(
         }
         Err(why) => {
             // `active` may be durable although we cannot tell: what is in force is stated again, above it.
-            let restated = shared.latch.restate();
-            remember(shared, &restated).await;
-            drop(persist(shared, &restated));
+            if let Some(restated) = shared.latch.restate(from) {
+                remember(shared, &restated).await;
+                drop(persist(shared, &restated));
+            }
             Err(ResumeError::NotDurable(why))
         }
     }
@@ -296,8 +297,9 @@ impl Actor for KillSwitchActor {
         KillSwitchMessage::Watch: KillSwitchMessage,
         shared: &mut Arc<Shared>,
     ) -> Result<(), ActorProcessingErr> {
-        if shared.latch.gate().state == TradingState::Active
+        if shared.latch.gate().state != TradingState::Halted
             && let Some(closed) = heed_halt(shared).await
+            && closed.fresh
         {
             engage(shared, closed, true).await;
         }
@@ -309,7 +311,7 @@ impl Actor for KillSwitchActor {
 /// Closes the latch when `HALT` is there. Under the file's lock, so that a file which a resume is removing is not heeded.
 async fn heed_halt(shared: &Arc<Shared>) -> Option<Closed> {
     let _file = shared.halt_file.lock().await;
-    if shared.latch.gate().state != TradingState::Active {
+    if shared.latch.gate().state == TradingState::Halted {
         return None;
     }
     let now = shared.clock.now();

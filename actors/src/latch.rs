@@ -143,12 +143,16 @@ impl Latch {
     }
 
     /// A resume did not become durable, or may have in part: the state in force is restated under an epoch that outranks it.
-    pub(crate) fn restate(&self) -> GateStatus {
+    /// None when a stop has come since epoch `from`: it outranks the resume already.
+    pub(crate) fn restate(&self, from: u64) -> Option<GateStatus> {
         let mut inner = self.inner.lock();
+        if inner.status.epoch != from {
+            return None;
+        }
         inner.epoch_top += 1;
         inner.status.epoch = inner.epoch_top;
         self.word.store(pack(inner.status.state, inner.status.epoch), Ordering::SeqCst);
-        inner.status.clone()
+        Some(inner.status.clone())
     }
 
     /// Opens, unless anybody has closed since epoch `from`. Returns whether it did.

@@ -10,8 +10,9 @@ use std::time::Duration;
 use nexus_engine::account::Input;
 use nexus_engine::ids::{ClientOrderId, UserId};
 use nexus_engine::order::{News, Report};
+use tokio::sync::oneshot::error::RecvError;
 
-use crate::risk::{Request, RiskError, Task};
+use crate::risk::{Outcome, Request, RiskError, Task};
 use crate::shared::Shared;
 
 /// The wait before a report is handed over again after its actor crashed.
@@ -29,7 +30,7 @@ pub(crate) fn deliver(shared: &Arc<Shared>, report: Report) {
     let carrier = Arc::clone(shared);
     shared.tracker.spawn(async move {
         let mut outcome = outcome;
-        while !is_taken(&carrier, user, &report, outcome.await.ok()) {
+        while !is_taken(&carrier, user, &report, &outcome.await) {
             tokio::time::sleep(AGAIN_AFTER).await;
             let (request, next) = Request::with_reply(Task::Step(Input::Report(report.clone())));
             carrier.registry.send(&carrier, user, request);
@@ -43,12 +44,12 @@ fn is_taken(
     shared: &Shared,
     user: UserId,
     report: &Report,
-    outcome: Option<Result<crate::risk::Outcome, RiskError>>,
+    outcome: &Result<Result<Outcome, RiskError>, RecvError>,
 ) -> bool {
     match outcome {
         // Taken, or said at error level to be impossible to take.
-        Some(Ok(_) | Err(RiskError::UnknownUser | RiskError::Panicked)) => true,
-        Some(Err(RiskError::Ledger(_))) | None => {
+        Ok(Ok(_) | Err(RiskError::UnknownUser | RiskError::Panicked)) => true,
+        Ok(Err(RiskError::Ledger(_))) | Err(_) => {
             tracing::debug!(%user, order = %report.order, "a report is handed over again");
             shared.closing.is_cancelled()
         }

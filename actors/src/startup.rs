@@ -8,10 +8,12 @@
 
 use std::sync::Arc;
 
+use futures::stream::{self, StreamExt};
 use nexus_engine::account::{Account, Ask};
 use nexus_engine::gate::TradingState;
 use nexus_engine::ids::UserId;
 use nexus_engine::order::{News, Order};
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
@@ -28,6 +30,9 @@ use crate::router::{ExitOrder, Outgoing};
 use crate::shared::Shared;
 use crate::supervisor::keep_running;
 use crate::{commit, schedule, venue};
+
+/// Accounts read, or reconciled, at once.
+const READS_AT_ONCE: usize = 64;
 
 /// The state that the latch will take: what `HALT` says, else what was persisted, else (a first start) active.
 pub(crate) async fn persisted_state(parts: &Parts) -> Result<GateStatus, StartError> {
@@ -86,10 +91,13 @@ pub(crate) async fn recover(
     }
     let mut wanted = Vec::new();
     let mut users = JoinSet::new();
-    for user in shared.ledger.users_with_open_business().await? {
-        let account = show(shared, user).await?;
-        users.spawn(reconcile(Arc::clone(shared), account));
+    let open = shared.ledger.users_with_open_business().await?;
+    let mut accounts = stream::iter(open).map(|user| show(shared, user)).buffer_unordered(READS_AT_ONCE);
+    let questions = Arc::new(Semaphore::new(READS_AT_ONCE));
+    while let Some(account) = accounts.next().await {
+        users.spawn(reconcile(Arc::clone(shared), account?, Arc::clone(&questions)));
     }
+    drop(accounts);
     let deadline = Instant::now() + shared.settings.answer_within;
     while let Ok(Some(done)) = timeout_at(deadline, users.join_next()).await {
         match done {
@@ -141,7 +149,9 @@ async fn show(shared: &Arc<Shared>, user: UserId) -> Result<Arc<Account>, Ledger
 
 /// Asks about every order of an account that has not ended, then arms and cancels what the account still wants. Returns the
 /// entries to be sent once the latch is open.
-async fn reconcile(shared: Arc<Shared>, account: Arc<Account>) -> Vec<Ask> {
+async fn reconcile(shared: Arc<Shared>, account: Arc<Account>, questions: Arc<Semaphore>) -> Vec<Ask> {
+    // The semaphore is never closed; without a permit the questions would only be asked at once.
+    let _turn = questions.acquire().await;
     let recovery = account.recovery();
     let mut entries = Vec::new();
     for ask in recovery.ask {

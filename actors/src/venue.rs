@@ -33,33 +33,33 @@ pub(crate) enum VenueMessage {
 /// Starts what is to be done at one venue.
 pub(crate) struct VenueActor;
 
-/// A venue's actor: what it works on.
-pub(crate) struct Desk {
+/// What a venue's actor works on.
+pub(crate) struct Branch {
     shared: Arc<Shared>,
     venue: Arc<dyn Venue>,
 }
 
 impl Actor for VenueActor {
     type Msg = VenueMessage;
-    type State = Desk;
+    type State = Branch;
     type Arguments = (Arc<Shared>, CompactString);
 
     async fn pre_start(
         &self,
         myself: ActorRef<VenueMessage>,
         (shared, name): Self::Arguments,
-    ) -> Result<Desk, ActorProcessingErr> {
+    ) -> Result<Branch, ActorProcessingErr> {
         let venue = shared.venues.get(&name).cloned().ok_or_else(|| format!("there is no venue {name}"))?;
         shared.venue_actors.lock().insert(name, myself);
-        Ok(Desk { shared, venue })
+        Ok(Branch { shared, venue })
     }
 
-    async fn post_start(&self, _myself: ActorRef<VenueMessage>, desk: &mut Desk) -> Result<(), ActorProcessingErr> {
-        for id in desk.shared.orders.unstarted_at(desk.venue.name()) {
-            desk.attempt(id);
+    async fn post_start(&self, _myself: ActorRef<VenueMessage>, branch: &mut Branch) -> Result<(), ActorProcessingErr> {
+        for id in branch.shared.orders.unstarted_at(branch.venue.name()) {
+            branch.attempt(id);
         }
-        for id in desk.shared.orders.unstarted_cancels_at(desk.venue.name()) {
-            desk.cancel(id);
+        for id in branch.shared.orders.unstarted_cancels_at(branch.venue.name()) {
+            branch.cancel(id);
         }
         Ok(())
     }
@@ -68,17 +68,17 @@ impl Actor for VenueActor {
         &self,
         _myself: ActorRef<VenueMessage>,
         message: VenueMessage,
-        desk: &mut Desk,
+        branch: &mut Branch,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            VenueMessage::Attempt(id) => desk.attempt(id),
-            VenueMessage::Cancel(id) => desk.cancel(id),
+            VenueMessage::Attempt(id) => branch.attempt(id),
+            VenueMessage::Cancel(id) => branch.cancel(id),
         }
         Ok(())
     }
 }
 
-impl Desk {
+impl Branch {
     fn attempt(&self, id: ClientOrderId) {
         let Some(started) = self.shared.orders.start(id) else { return };
         let (shared, venue) = (Arc::clone(&self.shared), Arc::clone(&self.venue));

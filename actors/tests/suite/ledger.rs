@@ -12,7 +12,6 @@ use nexus_actors::ports::{
 };
 use nexus_engine::account::{Account, Decision, Event, Input, Verdict};
 use nexus_engine::ids::{DecisionId, FeedId, SignalId, UserId};
-use nexus_engine::units::Money;
 use parking_lot::Mutex;
 
 /// What goes wrong with one commit.
@@ -33,7 +32,6 @@ struct Tables {
     signals: BTreeMap<SignalId, SignalRecord>,
     subscribers: HashMap<FeedId, Vec<UserId>>,
     state: Option<TradingStateRecord>,
-    turns: Vec<TurnRecord>,
     away: bool,
     corrupt_state: bool,
     slow: Duration,
@@ -62,6 +60,7 @@ impl MemoryLedger {
         self.tables.lock().away = away;
     }
 
+    /// How long a write takes.
     pub fn set_slow(&self, slow: Duration) {
         self.tables.lock().slow = slow;
     }
@@ -87,29 +86,25 @@ impl MemoryLedger {
         self.tables.lock().state.clone()
     }
 
-    /// Every turn that was committed, in order.
-    pub fn turns(&self) -> Vec<TurnRecord> {
-        self.tables.lock().turns.clone()
-    }
-
     pub fn record(&self, record: SignalRecord) {
         self.tables.lock().signals.insert(record.signal.id, record);
     }
 
-    async fn check(&self) -> Result<(), LedgerError> {
-        let (away, slow) = {
-            let tables = self.tables.lock();
-            (tables.away, tables.slow)
-        };
+    fn check(&self) -> Result<(), LedgerError> {
+        if self.tables.lock().away { Err(LedgerError::Unavailable("told so".to_owned())) } else { Ok(()) }
+    }
+
+    /// A write takes its time.
+    async fn write_time(&self) {
+        let slow = self.tables.lock().slow;
         if !slow.is_zero() {
             tokio::time::sleep(slow).await;
         }
-        if away { Err(LedgerError::Unavailable("told so".to_owned())) } else { Ok(()) }
     }
 }
 
 impl Tables {
-    fn write(&mut self, turn: TurnRecord, veto: &mut bool) -> CommitVerdict {
+    fn write(&mut self, turn: &TurnRecord, veto: &mut bool) -> CommitVerdict {
         let version = self.accounts.get(&turn.user).map_or(0, |account| account.version);
         let decision = turn.turn.events.iter().find_map(|event| match event {
             Event::Decided(decision) => Some(decision.clone()),
@@ -137,7 +132,6 @@ impl Tables {
             self.decisions.insert(decision.id, decision);
         }
         self.accounts.insert(turn.user, Account::clone(&turn.after));
-        self.turns.push(turn);
         CommitVerdict::Committed
     }
 }
@@ -146,7 +140,8 @@ impl Ledger for MemoryLedger {
     fn commit(&self, batch: Vec<TurnRecord>) -> BoxFuture<'_, Result<Vec<CommitVerdict>, LedgerError>> {
         async move {
             self.commits.fetch_add(1, Ordering::SeqCst);
-            self.check().await?;
+            self.write_time().await;
+            self.check()?;
             let mut tables = self.tables.lock();
             let fault = match tables.faults.front() {
                 // A veto waits for an acceptance.
@@ -158,7 +153,7 @@ impl Ledger for MemoryLedger {
                 return Err(LedgerError::InDoubt("request lost".to_owned()));
             }
             let mut veto = fault == Some(Fault::Veto);
-            let verdicts = batch.into_iter().map(|turn| tables.write(turn, &mut veto)).collect();
+            let verdicts = batch.iter().map(|turn| tables.write(turn, &mut veto)).collect();
             if fault == Some(Fault::LostAnswer) {
                 return Err(LedgerError::InDoubt("answer lost".to_owned()));
             }
@@ -169,7 +164,7 @@ impl Ledger for MemoryLedger {
 
     fn load_account(&self, user: UserId) -> BoxFuture<'_, Result<Option<Account>, LedgerError>> {
         async move {
-            self.check().await?;
+            self.check()?;
             Ok(self.tables.lock().accounts.get(&user).cloned())
         }
         .boxed()
@@ -177,7 +172,7 @@ impl Ledger for MemoryLedger {
 
     fn record_signal(&self, record: Arc<SignalRecord>) -> BoxFuture<'_, Result<(), LedgerError>> {
         async move {
-            self.check().await?;
+            self.check()?;
             let mut tables = self.tables.lock();
             tables.signals.entry(record.signal.id).or_insert_with(|| SignalRecord::clone(&record));
             Ok(())
@@ -187,7 +182,7 @@ impl Ledger for MemoryLedger {
 
     fn find_signal(&self, id: SignalId) -> BoxFuture<'_, Result<Option<SignalRecord>, LedgerError>> {
         async move {
-            self.check().await?;
+            self.check()?;
             Ok(self.tables.lock().signals.get(&id).cloned())
         }
         .boxed()
@@ -195,7 +190,7 @@ impl Ledger for MemoryLedger {
 
     fn decisions_on(&self, id: SignalId) -> BoxFuture<'_, Result<Vec<Decision>, LedgerError>> {
         async move {
-            self.check().await?;
+            self.check()?;
             let tables = self.tables.lock();
             let mut found: Vec<_> = tables.decisions.values().filter(|d| d.signal == id).cloned().collect();
             found.sort_by_key(|decision| decision.user);
@@ -206,7 +201,7 @@ impl Ledger for MemoryLedger {
 
     fn unfinished_signals(&self) -> BoxFuture<'_, Result<Vec<UnfinishedSignal>, LedgerError>> {
         async move {
-            self.check().await?;
+            self.check()?;
             let tables = self.tables.lock();
             let unfinished = tables.signals.values().filter_map(|record| {
                 let decided =
@@ -221,7 +216,7 @@ impl Ledger for MemoryLedger {
 
     fn users_with_open_business(&self) -> BoxFuture<'_, Result<Vec<UserId>, LedgerError>> {
         async move {
-            self.check().await?;
+            self.check()?;
             let tables = self.tables.lock();
             Ok(tables.accounts.values().filter(|account| account.has_open_business()).map(|a| a.user).collect())
         }
@@ -230,7 +225,7 @@ impl Ledger for MemoryLedger {
 
     fn subscribers(&self, feed: FeedId) -> BoxFuture<'_, Result<Vec<UserId>, LedgerError>> {
         async move {
-            self.check().await?;
+            self.check()?;
             Ok(self.tables.lock().subscribers.get(&feed).cloned().unwrap_or_default())
         }
         .boxed()
@@ -238,7 +233,7 @@ impl Ledger for MemoryLedger {
 
     fn trading_state(&self) -> BoxFuture<'_, Result<Option<TradingStateRecord>, LedgerError>> {
         async move {
-            self.check().await?;
+            self.check()?;
             let tables = self.tables.lock();
             if tables.corrupt_state {
                 return Err(LedgerError::Corrupt("not a state".to_owned()));
@@ -250,7 +245,8 @@ impl Ledger for MemoryLedger {
 
     fn set_trading_state(&self, record: TradingStateRecord) -> BoxFuture<'_, Result<(), LedgerError>> {
         async move {
-            self.check().await?;
+            self.write_time().await;
+            self.check()?;
             let mut tables = self.tables.lock();
             if tables.state.as_ref().is_none_or(|old| old.epoch <= record.epoch) {
                 tables.state = Some(record);
@@ -261,11 +257,6 @@ impl Ledger for MemoryLedger {
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
-        self.check().boxed()
+        async move { self.check() }.boxed()
     }
-}
-
-/// The sum of what was accepted for a user and has not been given back.
-pub fn used(account: &Account) -> Money {
-    account.used()
 }

@@ -1,7 +1,7 @@
 //! A venue that records what reaches it, trades at the mark, and loses replies when told to.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -45,11 +45,21 @@ pub struct RecordingVenue {
     book: Mutex<Book>,
     pub fills: AtomicBool,
     pub unreachable: AtomicBool,
+    /// Sends that hang with their permit held.
+    pub held: AtomicUsize,
+    /// How long a send takes between its permit and its last byte.
+    pub write_time: Mutex<Duration>,
 }
 
 impl Default for RecordingVenue {
     fn default() -> Self {
-        Self { book: Mutex::default(), fills: AtomicBool::new(true), unreachable: AtomicBool::new(false) }
+        Self {
+            book: Mutex::default(),
+            fills: AtomicBool::new(true),
+            unreachable: AtomicBool::new(false),
+            held: AtomicUsize::new(0),
+            write_time: Mutex::default(),
+        }
     }
 }
 
@@ -71,10 +81,6 @@ impl RecordingVenue {
     /// The orders that the venue has.
     pub fn orders(&self) -> Vec<ClientOrderId> {
         self.book.lock().orders.keys().copied().collect()
-    }
-
-    pub fn request(&self, id: ClientOrderId) -> Option<OrderRequest> {
-        self.book.lock().orders.get(&id).map(|(request, _)| request.clone())
     }
 
     /// Reports everything again, as a venue does after a reconnect.
@@ -149,7 +155,12 @@ impl Venue for RecordingVenue {
             }
             let guard = permit.enter()?;
             if trouble == Some(Trouble::Held) {
+                self.held.fetch_add(1, Ordering::SeqCst);
                 tokio::time::sleep(Duration::from_secs(3_600)).await;
+            }
+            let write_time = *self.write_time.lock();
+            if !write_time.is_zero() {
+                tokio::time::sleep(write_time).await;
             }
             let mut book = self.book.lock();
             book.wire.push(order.id);
