@@ -1,3 +1,7 @@
-//! Placeholder.
+//! The binary `nexus`.
+
+mod auth;
+mod http;
+mod wire;
 
 fn main() {}
