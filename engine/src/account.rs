@@ -1,21 +1,24 @@
 //! The account: one user's whole risk state, and its only mutator.
+//!
+//! `Account::step` takes one input at one time and returns what follows; nothing else changes an account. It is a
+//! dispatcher: deciding lives in `decide`, reports in `reports`, moving stops in `protection`. A step without events has
+//! changed nothing at all, so the ledger, which keeps only turns with events, always knows the whole state (promise P7).
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
-use crate::gate::Gate;
-use crate::ids::{ClientOrderId, Day, DecisionId, FeedId, SignalId, Symbol, Timeframe, Timestamp, UserId};
-use crate::instrument::{Currency, Instrument, Mark};
+use crate::ids::{ClientOrderId, Day, DecisionId, Symbol, Timeframe, Timestamp, UserId};
+use crate::instrument::Currency;
 use crate::limits::Limits;
-use crate::order::{OrderRequest, OrderStatus, Purpose, Report};
+use crate::order::OrderRequest;
 use crate::position::Lot;
 use crate::protection::Watch;
-use crate::rules::Refusal;
-use crate::signal::{OrderKind, Side, Signal};
-use crate::units::{Money, Price, Quantity};
+use crate::signal::Side;
+use crate::units::{Money, Quantity};
+
+pub use crate::turn::{Acceptance, Context, Decision, Effect, Event, Fill, Input, RiskDelta, Turn, Verdict};
 
 /// One user's whole risk state. A risk actor owns it; the ledger holds it after every turn.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -78,235 +81,6 @@ pub struct Recent {
     pub quantity: Quantity,
 }
 
-/// Something that an account has to deal with.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Input {
-    /// Decide on a signal.
-    Signal(Arc<Signal>),
-    /// The ledger vetoed the acceptance of this signal: decide it as refused.
-    Vetoed(Arc<Signal>),
-    /// A venue said something about an order.
-    Report(Report),
-    /// What a position waited for may have happened: look at it.
-    Look(DecisionId),
-    /// An emergency stop: ask for the cancellation of every working entry.
-    CancelEntries,
-    /// A person changed the limits.
-    SetLimits(Limits),
-    /// A person enabled or disabled the user's trading.
-    SetTrading(bool),
-    /// The user's inputs failed too often, or a person has looked and lifts that.
-    SetQuarantine(bool),
-}
-
-/// The world as it was when a turn began. Stored with the turn, so that it can be decided again.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Context {
-    /// What the gate said.
-    pub gate: Gate,
-    /// The newest mark of the symbol in question.
-    pub mark: Option<Mark>,
-    /// The instrument in question.
-    pub instrument: Option<Arc<Instrument>>,
-    /// Whether the user follows the signal's feed.
-    pub subscribed: bool,
-}
-
-/// What one step produced.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Turn {
-    /// Facts to append to the ledger. Without any, nothing changed and nothing is committed.
-    pub events: Vec<Event>,
-    /// What to do once they are durable.
-    pub effects: Vec<Effect>,
-    /// By how much the ledger's counters change.
-    pub delta: RiskDelta,
-}
-
-/// By how much a turn changes the ledger's counters; the ledger adds, so that somebody else's write is not lost.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct RiskDelta {
-    /// The day of the turn.
-    pub day: Day,
-    /// Change of the day's net realised profit and loss.
-    pub realized: Money,
-    /// Change of the risk of open positions.
-    pub open: Money,
-    /// Change of the risk of accepted entries not yet filled.
-    pub reserved: Money,
-    /// Change of the day's acceptances of a timeframe: +1 at acceptance, -1 when given back.
-    pub counts: Vec<(Timeframe, i32)>,
-}
-
-/// A fact about an account.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Event {
-    /// A signal was decided.
-    Decided(Decision),
-    /// The venue has an order.
-    Acknowledged(ClientOrderId),
-    /// An order traded.
-    Filled(Fill),
-    /// An order ended without (further) trading.
-    Ended {
-        /// Which.
-        order: ClientOrderId,
-        /// How.
-        status: OrderStatus,
-        /// In whose words.
-        reason: CompactString,
-    },
-    /// It is not known whether the venue has an order.
-    Doubted(ClientOrderId),
-    /// A position is to be closed, wholly or in part.
-    ExitPlanned {
-        /// The exit order.
-        order: ClientOrderId,
-        /// Why.
-        purpose: Purpose,
-        /// How much.
-        quantity: Quantity,
-    },
-    /// The venue is to be asked to cancel an order.
-    CancelRequested(ClientOrderId),
-    /// The stop of a position moved.
-    StopMoved {
-        /// Which position.
-        decision: DecisionId,
-        /// From where.
-        from: Price,
-        /// To where.
-        to: Price,
-        /// `BreakEven` or `Trailing`.
-        kind: Purpose,
-    },
-    /// A position is flat and none of its orders can trade.
-    Closed {
-        /// Which.
-        decision: DecisionId,
-        /// What it made, fees included.
-        realized: Money,
-    },
-    /// A row of losing trades started a cool-down.
-    CooledDown {
-        /// Its end.
-        until: Timestamp,
-    },
-    /// A venue reported something about an order that no decision of this account explains.
-    Unexplained(Report),
-    /// The limits changed.
-    LimitsSet(Limits),
-    /// Trading was enabled or disabled.
-    TradingSet(bool),
-    /// The account was quarantined or released.
-    QuarantineSet(bool),
-}
-
-/// The verdict on one signal and one user.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Decision {
-    /// A function of signal and user.
-    pub id: DecisionId,
-    /// On which signal.
-    pub signal: SignalId,
-    /// From which feed.
-    pub feed: FeedId,
-    /// For whom.
-    pub user: UserId,
-    /// When.
-    pub at: Timestamp,
-    /// What.
-    pub verdict: Verdict,
-}
-
-/// Accepted with an order plan, or rejected with reasons.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// The entry may be sent; its worst case is reserved.
-    Accepted(Acceptance),
-    /// Nothing happens.
-    Rejected(Vec<Refusal>),
-}
-
-/// An accepted decision: its order plan and its reservation.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Acceptance {
-    /// The entry order.
-    pub order: ClientOrderId,
-    /// What to trade.
-    pub symbol: Symbol,
-    /// Which way.
-    pub side: Side,
-    /// From which bars.
-    pub timeframe: Timeframe,
-    /// Market or limit.
-    pub kind: OrderKind,
-    /// How much.
-    pub quantity: Quantity,
-    /// The entry price that the size was computed from.
-    pub sized_at: Price,
-    /// The first stop.
-    pub stop_loss: Price,
-    /// The target.
-    pub take_profit: Price,
-    /// The worst-case loss, reserved.
-    pub risk: Money,
-    /// What was used of the day's cap before.
-    pub used_before: Money,
-    /// The day's cap.
-    pub cap: Money,
-    /// The equity that the risk percent was taken of.
-    pub equity: Money,
-    /// When a working entry is cancelled.
-    pub expires_at: Timestamp,
-    /// Where it trades.
-    pub venue: CompactString,
-}
-
-/// A trade at a venue.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Fill {
-    /// The venue's unique id of it.
-    pub execution: CompactString,
-    /// The order that traded.
-    pub order: ClientOrderId,
-    /// What.
-    pub symbol: Symbol,
-    /// Which way.
-    pub side: Side,
-    /// How much.
-    pub quantity: Quantity,
-    /// At what price.
-    pub price: Price,
-    /// For what fee.
-    pub fee: Money,
-    /// When, by the venue's word.
-    pub at: Timestamp,
-    /// What it realised, its fee included.
-    pub realized: Money,
-}
-
-/// Something to do once the events are durable.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Effect {
-    /// Send an order to its venue. An exit stands under the permission of its entry's commit and need not wait for this one.
-    Submit(OrderRequest),
-    /// Ask a venue to cancel an order.
-    Cancel {
-        /// Which.
-        order: ClientOrderId,
-        /// Of what.
-        symbol: Symbol,
-        /// Where.
-        venue: CompactString,
-    },
-    /// Watch the market and the clock for a position.
-    Watch(Watch),
-}
-
 /// What the ledger counts for a user, beside the snapshot.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LedgerRisk {
@@ -327,6 +101,8 @@ pub struct Recovery {
     pub ask: Vec<Ask>,
     /// What to watch, after the answers.
     pub watch: Vec<Watch>,
+    /// Cancels that had been asked for and may not have left, after the answers.
+    pub cancel: Vec<Effect>,
 }
 
 /// An order to be asked about.
@@ -344,54 +120,133 @@ pub struct Ask {
 
 impl Account {
     /// A new account that has traded nothing.
-    pub fn open(_user: UserId, _currency: Currency, _equity: Money, _limits: Limits) -> Account {
-        todo!()
+    pub fn open(user: UserId, currency: Currency, equity: Money, limits: Limits) -> Account {
+        Account {
+            user,
+            currency,
+            version: 0,
+            limits,
+            trading_enabled: true,
+            quarantined: false,
+            starting_equity: equity,
+            net_realized: Money::ZERO,
+            now: Timestamp::ZERO,
+            today: Today::default(),
+            unexplained_risk: Money::ZERO,
+            lots: BTreeMap::new(),
+            recent: VecDeque::new(),
+            losing_streak: 0,
+            cooling_until: None,
+        }
     }
 
     /// Takes one input at `now` (or at the time of the newest turn, when that is later) and returns what follows from it.
-    pub fn step(&mut self, _now: Timestamp, _input: &Input, _context: &Context) -> Turn {
-        todo!()
+    /// The version rises by one when there are events; without any, nothing has changed.
+    pub fn step(&mut self, now: Timestamp, input: &Input, context: &Context) -> Turn {
+        let (now_before, today_before) = (self.now, self.today.clone());
+        let (open_before, reserved_before) = (self.open_risk(), self.reserved_risk());
+        self.advance_to(now);
+        let net_before = self.today.net;
+
+        let mut turn = Turn::default();
+        match input {
+            Input::Signal(signal) => self.decide(signal, context, &mut turn),
+            Input::Vetoed(signal) => self.decide_vetoed(signal, &mut turn),
+            Input::Report(report) => self.take_report(report, &mut turn),
+            Input::Look(decision) => self.look(*decision, context, &mut turn),
+            Input::CancelEntries => self.cancel_entries(&mut turn),
+            Input::SetLimits(limits) => self.set_limits(limits, &mut turn),
+            Input::SetTrading(enabled) => self.set_trading(*enabled, &mut turn),
+            Input::SetQuarantine(quarantined) => self.set_quarantine(*quarantined, &mut turn),
+        }
+        if turn.events.is_empty() {
+            (self.now, self.today) = (now_before, today_before);
+            return turn;
+        }
+        self.version += 1;
+        turn.delta.day = self.today.day;
+        turn.delta.realized = self.today.net.minus(net_before);
+        turn.delta.open = self.open_risk().minus(open_before);
+        turn.delta.reserved = self.reserved_risk().minus(reserved_before);
+        turn
     }
 
-    /// The snapshot, corrected by what the ledger counts: realised loss and counts are taken from it, and risk that no lot
-    /// explains is held.
+    /// Moves the account's time, never backwards, and begins a new day when one has begun. Open and reserved risk carry.
+    fn advance_to(&mut self, now: Timestamp) {
+        self.now = self.now.max(now);
+        if self.now.day() > self.today.day {
+            self.today = Today { day: self.now.day(), ..Today::default() };
+        }
+    }
+
+    fn set_limits(&mut self, limits: &Limits, turn: &mut Turn) {
+        let next = Limits { version: self.limits.version + 1, ..limits.clone() };
+        self.limits = next.clone();
+        turn.events.push(Event::LimitsSet(next));
+    }
+
+    fn set_trading(&mut self, enabled: bool, turn: &mut Turn) {
+        if self.trading_enabled != enabled {
+            self.trading_enabled = enabled;
+            turn.events.push(Event::TradingSet(enabled));
+        }
+    }
+
+    fn set_quarantine(&mut self, quarantined: bool, turn: &mut Turn) {
+        if self.quarantined != quarantined {
+            self.quarantined = quarantined;
+            turn.events.push(Event::QuarantineSet(quarantined));
+        }
+    }
+
+    /// The snapshot, corrected by what the ledger counts: the day's realised loss and counts are taken from it, and risk
+    /// that no lot explains is held until a person clears it.
     #[must_use]
-    pub fn corrected(self, _ledger: LedgerRisk) -> Account {
-        todo!()
+    pub fn corrected(mut self, ledger: LedgerRisk) -> Account {
+        if let Some(today) = ledger.today.filter(|today| today.day == self.today.day) {
+            self.net_realized = self.net_realized.plus(today.net.minus(self.today.net));
+            self.today = today;
+        }
+        let explained = self.open_risk().plus(self.reserved_risk()).minus(self.unexplained_risk);
+        self.unexplained_risk = ledger.open.plus(ledger.reserved).minus(explained).or_zero();
+        self
     }
 
     /// Starting equity and net realised profit and loss.
     pub fn equity(&self) -> Money {
-        todo!()
+        self.starting_equity.plus(self.net_realized)
     }
 
-    /// The worst loss of all open positions at their current stops.
-    pub fn open_risk(&self) -> Money {
-        todo!()
-    }
-
-    /// The worst loss of accepted entries not yet filled, and unexplained risk.
-    pub fn reserved_risk(&self) -> Money {
-        todo!()
-    }
-
-    /// The net realised loss of the day `now`; zero when it is a profit.
+    /// The net realised loss of the current day; zero when it is a profit.
     pub fn realized_loss(&self) -> Money {
-        todo!()
+        self.today.net.negated().or_zero()
+    }
+
+    /// What of the day's cap is used: realised, open and reserved.
+    pub fn used(&self) -> Money {
+        self.realized_loss().plus(self.open_risk()).plus(self.reserved_risk())
     }
 
     /// What is left of the day's cap; zero at least.
     pub fn remaining(&self) -> Money {
-        todo!()
+        self.limits.max_daily_loss.minus(self.used()).or_zero()
     }
 
     /// Whether a position is open or an order has not ended.
     pub fn has_open_business(&self) -> bool {
-        todo!()
+        self.lots.values().any(|lot| !lot.is_done())
     }
 
-    /// What start-up has to do.
+    /// What start-up has to do: whom to ask about what, what to watch and what to cancel afterwards.
     pub fn recovery(&self) -> Recovery {
-        todo!()
+        let mut recovery = Recovery::default();
+        for lot in self.lots.values().filter(|lot| !lot.is_done()) {
+            recovery.ask.extend(lot.questions(&self.limits));
+            recovery.watch.push(lot.watch());
+            if lot.entry.cancel_requested && !lot.entry.status.is_terminal() {
+                recovery.cancel.push(lot.cancel_entry());
+            }
+        }
+        recovery
     }
 }

@@ -1,15 +1,18 @@
 //! A lot: the entry of one accepted decision, the position it made, and its exits.
+//!
+//! Every accepted decision is a lot of its own, with its own protection; lots are never netted against each other, so
+//! what a decision cost and made can always be told.
 
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{DecisionId, FeedId, SignalId, Symbol, Timeframe, Timestamp};
+use crate::ids::{ClientOrderId, DecisionId, FeedId, Leg, SignalId, Symbol, Timeframe, Timestamp};
 use crate::order::Order;
 use crate::protection::Protection;
 use crate::signal::Side;
 use crate::units::{Money, Percent, Price, Quantity};
 
-/// One accepted decision from its reservation to the end of its last order. Lots are never netted against each other.
+/// One accepted decision from its reservation to the end of its last order.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Lot {
     /// The decision that permits it.
@@ -54,4 +57,35 @@ pub struct Lot {
     pub executions: Vec<CompactString>,
     /// When it had nothing more to do.
     pub closed_at: Option<Timestamp>,
+    /// Whether it counts among the day's trades of its timeframe; given back when it proved to have traded nothing.
+    pub counted: bool,
+}
+
+impl Lot {
+    /// Whether nothing is open and none of its orders can trade.
+    pub fn is_done(&self) -> bool {
+        self.open.is_zero()
+            && self.entry.status.is_terminal()
+            && self.exits.iter().all(|exit| exit.status.is_terminal())
+    }
+
+    /// The average price of the entry's fills; where it was sized while there are none.
+    pub fn entry_price(&self) -> Price {
+        self.entry.average_price().unwrap_or(self.sized_at)
+    }
+
+    /// What is open and not being closed by a working exit. Exits never ask for more than that together.
+    pub fn unprotected(&self) -> Quantity {
+        let closing = self.exits.iter().fold(Quantity::ZERO, |sum, exit| sum.plus(exit.working_quantity()));
+        self.open.minus(closing).or_zero()
+    }
+
+    /// The name of the next exit.
+    pub fn next_exit(&self) -> ClientOrderId {
+        let newest = self.exits.iter().map(|exit| match exit.id.leg {
+            Leg::Exit(n) => n,
+            Leg::Entry => 0,
+        });
+        ClientOrderId::exit(self.decision, newest.max().unwrap_or(0).saturating_add(1))
+    }
 }

@@ -1,10 +1,84 @@
-//! The closed list of reasons for which a signal is refused to a user.
+//! The rules that a signal has to pass, and the closed list of reasons for which it is refused.
+//!
+//! One rule a file; each looks at one [`Case`] and either lets it pass or names its refusal. [`ENTRY_RULES`] is the order in
+//! which they are asked, and the first that refuses speaks. The rules that need a size come after sizing.
 
 use serde::{Deserialize, Serialize};
 
+use crate::account::Account;
+use crate::instrument::{Instrument, Mark};
+use crate::signal::Signal;
+use crate::sizing::Sized;
+use crate::turn::Context;
+
+mod account_open;
+mod freshness;
+mod duplicate;
+mod instrument;
+mod market;
+mod timeframe;
+mod counts;
+mod cap;
+mod ceilings;
+#[cfg(test)]
+mod table;
+
+/// A signal before an account, in the world as it was when the turn began.
+#[derive(Clone, Copy, Debug)]
+pub struct Case<'a> {
+    /// Who would trade. Its `now` is the time of the turn.
+    pub account: &'a Account,
+    /// What is asked for.
+    pub signal: &'a Signal,
+    /// The world.
+    pub context: &'a Context,
+}
+
+impl<'a> Case<'a> {
+    /// The instrument, or the refusal for want of it.
+    pub fn instrument(&self) -> Result<&'a Instrument, Refusal> {
+        self.context.instrument.as_deref().ok_or(Refusal::UnknownInstrument)
+    }
+
+    /// The mark, or the refusal for want of it.
+    pub fn mark(&self) -> Result<&'a Mark, Refusal> {
+        self.context.mark.as_ref().ok_or(Refusal::StaleMarketData)
+    }
+}
+
+/// A rule that needs no size.
+type EntryRule = fn(&Case<'_>) -> Result<(), Refusal>;
+/// A rule about an order of a known size.
+type SizeRule = fn(&Case<'_>, &Sized) -> Result<(), Refusal>;
+
+/// Asked in this order, before sizing.
+pub const ENTRY_RULES: &[EntryRule] = &[
+    account_open::gate,
+    account_open::user,
+    account_open::subscription,
+    freshness::freshness,
+    duplicate::duplicate,
+    instrument::tradable,
+    instrument::ticks,
+    instrument::geometry_as_stated,
+    market::fresh_mark,
+    market::collar,
+    market::geometry_at_market,
+    timeframe::timeframe,
+    counts::opposing_position,
+    counts::open_positions,
+    counts::throttle,
+    counts::loss_streak,
+    cap::cap,
+];
+
+/// Asked in this order, once the size is known.
+pub const SIZE_RULES: &[SizeRule] =
+    &[ceilings::order_quantity, ceilings::order_value, ceilings::exposure, ceilings::repeated_execution];
+
 macro_rules! refusals {
     ($($(#[doc = $doc:literal])+ $name:ident = $code:literal,)+) => {
-        /// Why a signal was not acted on for a user. One reason a rule; the first rule that refuses speaks.
+        /// Why a signal was not acted on for a user.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
         pub enum Refusal {
             $($(#[doc = $doc])+ #[serde(rename = $code)] $name,)+

@@ -17,7 +17,7 @@ pub const SCALE: i64 = 100_000_000;
 /// Decimal places that a number can hold.
 pub const PLACES: usize = 8;
 
-const _: () = assert!(SCALE == 10_i64.pow(PLACES as u32));
+const _: () = assert!(PLACES == 8 && SCALE == 10_i64.pow(8));
 
 /// Why a text is not a number that can be held exactly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

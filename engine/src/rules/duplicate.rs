@@ -1,0 +1,17 @@
+//! The same symbol, side and timeframe is not traded twice within the window.
+//!
+//! Only an acceptance arms the window: a refused signal does not shut out the corrected one that follows it. This is about
+//! trading the same idea twice; the same *message* arriving twice is idempotency, and never gets as far as a decision.
+
+use super::{Case, Refusal};
+
+pub(super) fn duplicate(case: &Case<'_>) -> Result<(), Refusal> {
+    let (account, signal) = (case.account, case.signal);
+    let repeated = account.recent.iter().rev().any(|recent| {
+        account.now.since(recent.at) < account.limits.duplicate_window
+            && recent.symbol == signal.symbol
+            && recent.side == signal.side
+            && recent.timeframe == signal.timeframe
+    });
+    if repeated { Err(Refusal::DuplicateSignal) } else { Ok(()) }
+}
