@@ -8,7 +8,6 @@ use std::sync::Arc;
 use nexus_store::directory::{Directory, DirectoryError, Feed};
 
 use super::cache::Cache;
-use super::secrets::sha256_hex;
 
 /// Looks feeds up by their keys.
 pub struct FeedKeys {
@@ -20,11 +19,6 @@ impl FeedKeys {
     /// Asks `directory` for what is not known.
     pub fn new(directory: Arc<dyn Directory>) -> Self {
         Self { directory, known: Cache::new() }
-    }
-
-    /// The feed of an API key.
-    pub async fn feed(&self, key: &str) -> Result<Option<Arc<Feed>>, DirectoryError> {
-        self.feed_by_hash(&sha256_hex(key)).await
     }
 
     /// The feed of an API key's SHA-256. Keys that are unknown are not remembered: a flood of them must not fill memory.

@@ -159,7 +159,8 @@ mod tests {
     fn a_token_says_who_and_in_which_role() {
         let tokens = Tokens::new(&key("a"), None, 60);
         let user = UserId(Uuid::from_u128(7));
-        let (claims, role) = tokens.judge(&tokens.issue(user, "ann", Role::Admin, now_s()).expect("signed")).expect("valid");
+        let (claims, role) =
+            tokens.judge(&tokens.issue(user, "ann", Role::Admin, now_s()).expect("signed")).expect("valid");
         assert_eq!((claims.user(), role, claims.exp - claims.iat), (user, Role::Admin, 60));
     }
 

@@ -51,12 +51,12 @@ pub struct HttpSettings {
     pub environment: &'static str,
     /// Above these nobody's limits are raised.
     pub ceilings: Limits,
-    /// Whether ids are drawn from names, so that two simulated runs can be compared.
-    pub ids_from_names: bool,
-    /// Origins of web pages that may call.
+    /// Origins of web pages that may call; `*` for all.
     pub cors_origins: Vec<String>,
-    /// Who may read the metrics; empty: this machine.
+    /// Who may read the metrics.
     pub metrics_allowed_ips: Vec<IpNet>,
+    /// Where admins may call from; empty: anywhere.
+    pub admin_allowed_ips: Vec<IpNet>,
     /// Proxies whose `X-Forwarded-For` counts.
     pub trusted_proxies: Vec<IpNet>,
     /// Bounds of a connection.

@@ -50,8 +50,7 @@ impl<T: DeserializeOwned + Default> FromRequest<Arc<App>> for OptionalJson<T> {
 /// Refuses what is not declared as JSON.
 pub fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     let essence = media_type(headers);
-    let is_json =
-        essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"));
+    let is_json = essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"));
     if is_json { Ok(()) } else { Err(Problem::unsupported_media_type("application/json")) }
 }
 

@@ -27,7 +27,10 @@ const DOCUMENT_PATH: &str = "/api/v1/openapi.json";
 pub fn preamble() -> OpenApi {
     let bearer = |description: &str| HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(description));
     let components = ComponentsBuilder::new()
-        .security_scheme("token", SecurityScheme::Http(bearer("The access token of a login").bearer_format("JWT").build()))
+        .security_scheme(
+            "token",
+            SecurityScheme::Http(bearer("The access token of a login").bearer_format("JWT").build()),
+        )
         .security_scheme("api_key", SecurityScheme::Http(bearer("The API key of a feed, nxf_…").build()))
         .schema(Problem::name(), Problem::schema())
         .schema(FieldError::name(), FieldError::schema());
@@ -86,7 +89,8 @@ fn add_common_errors(path: &str, operation: &mut Operation) {
     for response in operation.responses.responses.values_mut() {
         let RefOr::T(response) = response else { continue };
         let problem = RefOr::Ref(Ref::from_schema_name(Problem::name()));
-        let is_problem = |content: &RefOr<Content>| matches!(content, RefOr::T(c) if c.schema.as_ref() == Some(&problem));
+        let is_problem =
+            |content: &RefOr<Content>| matches!(content, RefOr::T(c) if c.schema.as_ref() == Some(&problem));
         if response.content.get("application/json").is_some_and(is_problem)
             && let Some(content) = response.content.shift_remove("application/json")
         {
@@ -124,13 +128,7 @@ pub async fn page() -> Response {
     serve("index.html")
 }
 
-/// Shows a part of the documentation's page
-#[utoipa::path(
-    get, path = "/docs/{*file}", tag = "Documentation",
-    params(("file" = String, Path, description = "Which part")),
-    responses((status = 200, description = "The part", body = String, content_type = "application/octet-stream")),
-    security(())
-)]
+/// A part of the documentation's page.
 pub async fn asset(path: PathValues) -> Response {
     serve(path.get("file"))
 }
@@ -170,7 +168,7 @@ mod tests {
         let document: Value = serde_json::from_slice(&document_json()).expect("JSON");
         assert!(document["openapi"].as_str().expect("a version").starts_with("3.1"));
         let paths = document["paths"].as_object().expect("paths");
-        assert_eq!(paths.len(), 27);
+        assert_eq!(paths.len(), 28);
         let submit = &paths["/api/v1/signals"]["post"];
         for status in ["200", "202", "207", "400", "401", "403", "408", "409", "413", "415", "422", "429", "503"] {
             assert!(submit["responses"][status].is_object(), "{status}");

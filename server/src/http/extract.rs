@@ -14,6 +14,7 @@ use nexus_store::directory::Role;
 
 use super::app::App;
 use super::log::Caller;
+use super::peer::{Peer, client_ip, is_in};
 use super::problem::Problem;
 use crate::auth::principal::{AuthError, KnownFeed, Principal, SignedIn};
 use crate::auth::secrets::API_KEY_PREFIX;
@@ -64,7 +65,24 @@ fn bearer(parts: &Parts) -> Result<&str, Problem> {
 async fn principal(parts: &mut Parts, app: &App) -> Result<Principal, Problem> {
     let principal = app.auth.principal(bearer(parts)?).await?;
     Caller::note(&parts.extensions, &principal);
+    if let Principal::User(user) = &principal {
+        check_place(parts, app, user)?;
+    }
     Ok(principal)
+}
+
+/// An admin's token is good for nothing outside the networks that the operator names.
+fn check_place(parts: &Parts, app: &App, user: &SignedIn) -> Result<(), Problem> {
+    let allowed = &app.settings.admin_allowed_ips;
+    if user.role != Role::Admin || allowed.is_empty() {
+        return Ok(());
+    }
+    let peer = parts.extensions.get::<Peer>();
+    let client = peer.map(|peer| client_ip(*peer, &parts.headers, &app.settings.trusted_proxies));
+    if client.is_some_and(|client| is_in(client, allowed)) {
+        return Ok(());
+    }
+    Err(Problem::forbidden("admins may not call from this address"))
 }
 
 impl FromRequestParts<Arc<App>> for Admin {
@@ -138,6 +156,7 @@ impl FromRequestParts<Arc<App>> for StoppingAdmin {
         }
         let user = app.auth.without_directory(bearer).await?;
         Caller::note(&parts.extensions, &Principal::User(user.clone()));
+        check_place(parts, app, &user)?;
         if user.role == Role::Admin { Ok(Self(user)) } else { Err(Problem::forbidden("this is for admins")) }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use nexus_engine::ids::{FeedId, NAMES};
+use nexus_engine::ids::FeedId;
 use nexus_store::directory::{Feed, FeedSecrets};
 use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
@@ -58,12 +58,7 @@ pub async fn create(
     Json(body): Json<NewFeedBody>,
 ) -> Result<(StatusCode, axum::Json<FeedSecretsBody>), Problem> {
     let (name, symbols) = body.parse(|symbol| app.engine.instrument(symbol).is_some())?;
-    let id = if app.settings.ids_from_names {
-        Uuid::new_v5(&NAMES, format!("feed:{name}").as_bytes())
-    } else {
-        Uuid::now_v7()
-    };
-    let feed = Feed { id: FeedId(id), name, symbols, created_at: app.clock.now() };
+    let feed = Feed { id: FeedId(Uuid::now_v7()), name, symbols, created_at: app.clock.now() };
     let secrets = NewSecrets::draw();
     app.directory.create_feed(feed.clone(), secrets.kept()).await?;
     Ok((StatusCode::CREATED, axum::Json(secrets.shown(&feed))))
@@ -118,7 +113,11 @@ pub async fn show(
     responses((status = 204, description = "Ended")),
     security(("token" = []))
 )]
-pub async fn delete(State(app): State<Arc<App>>, Admin(_admin): Admin, path: PathValues) -> Result<StatusCode, Problem> {
+pub async fn delete(
+    State(app): State<Arc<App>>,
+    Admin(_admin): Admin,
+    path: PathValues,
+) -> Result<StatusCode, Problem> {
     let feed = named_feed(&app, &path).await?;
     to_the_end(async move {
         let deleted = app.directory.delete_feed(feed.id).await;

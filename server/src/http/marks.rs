@@ -88,11 +88,9 @@ mod tests {
             ask: Price::whole(1),
             at: Timestamp::ZERO,
         };
-        for (its, pushed, is_allowed) in [
-            (&[][..], "BTCUSD", true),
-            (&["EURUSD"][..], "EURUSD", true),
-            (&["EURUSD"][..], "BTCUSD", false),
-        ] {
+        for (its, pushed, is_allowed) in
+            [(&[][..], "BTCUSD", true), (&["EURUSD"][..], "EURUSD", true), (&["EURUSD"][..], "BTCUSD", false)]
+        {
             let id = FeedId(uuid::Uuid::nil());
             let feed = Feed { id, name: "f".into(), symbols: symbols(its), created_at: Timestamp::ZERO };
             let result = check_sources(&feed, &[mark(pushed)]);

@@ -11,7 +11,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use nexus_engine::gate::TradingState;
 
 use super::app::App;
-use super::peer::{Peer, client_ip, may_see};
+use super::peer::{Peer, client_ip, is_in};
 use super::problem::Problem;
 
 /// From half a millisecond to ten seconds: below is noise, above is a timeout.
@@ -66,7 +66,7 @@ pub async fn scrape(
     headers: HeaderMap,
 ) -> Result<impl IntoResponse, Problem> {
     let client = client_ip(peer, &headers, &app.settings.trusted_proxies);
-    if !may_see(client, &app.settings.metrics_allowed_ips) {
+    if !is_in(client, &app.settings.metrics_allowed_ips) {
         return Err(Problem::forbidden("metrics are not shown to this address"));
     }
     observe(&app);
@@ -84,7 +84,8 @@ fn observe(app: &App) {
     metrics::gauge!("nexus_epoch").set(u32::try_from(status.gate.epoch).map_or(f64::INFINITY, f64::from));
     metrics::gauge!("nexus_ledger_up").set(one(status.ledger_up));
     metrics::gauge!("nexus_serving").set(one(status.serving));
-    metrics::gauge!("nexus_active_accounts").set(u32::try_from(status.active_accounts).map_or(f64::INFINITY, f64::from));
+    metrics::gauge!("nexus_active_accounts")
+        .set(u32::try_from(status.active_accounts).map_or(f64::INFINITY, f64::from));
     for (venue, is_up) in status.venues {
         metrics::gauge!("nexus_venue_up", "venue" => venue).set(one(is_up));
     }

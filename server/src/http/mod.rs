@@ -28,6 +28,7 @@ use std::sync::Arc;
 
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use axum::{Router, middleware};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -69,13 +70,13 @@ pub fn api() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(metrics::scrape))
         .routes(routes!(docs::openapi_json))
         .routes(routes!(docs::page))
-        .routes(routes!(docs::asset))
 }
 
 /// The whole service.
 pub fn router(app: Arc<App>) -> Router {
     let (routes, _) = api().split_for_parts();
     routes
+        .route("/docs/{*file}", get(docs::asset))
         .fallback(|| async { Problem::not_found("path") })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .layer(cors(&app.settings.cors_origins))
@@ -95,13 +96,15 @@ fn cors(origins: &[String]) -> CorsLayer {
     if origins.is_empty() {
         return CorsLayer::new();
     }
-    let origins: Vec<_> = origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()).collect();
+    let named = origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
+    let is_any = origins.iter().any(|origin| origin == "*");
     CorsLayer::new()
-        .allow_origin(AllowOrigin::list(origins))
+        .allow_origin(if is_any { AllowOrigin::any() } else { AllowOrigin::list(named) })
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
         .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, HeaderName::from_static("idempotency-key")])
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the net under panics hands the panic over")]
 fn caught(panic: Box<dyn std::any::Any + Send>) -> Response {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("of unknown kind");

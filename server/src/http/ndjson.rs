@@ -117,6 +117,7 @@ impl Lines {
             if line.is_last() {
                 lines.has_ended = true;
                 lines.buffer.clear();
+                lines.searched = 0;
             }
             Some((line, lines))
         })
@@ -201,11 +202,9 @@ mod tests {
     #[tokio::test]
     async fn lines_are_whole_however_the_body_is_cut() {
         let expected = vec![text("one"), text("two"), text("three")];
-        for pieces in [
-            vec!["one\ntwo\nthree"],
-            vec!["one\ntwo\nthree\n"],
-            vec!["o", "ne", "\n", "\n  \n", "two\nth", "ree"],
-        ] {
+        for pieces in
+            [vec!["one\ntwo\nthree"], vec!["one\ntwo\nthree\n"], vec!["o", "ne", "\n", "\n  \n", "two\nth", "ree"]]
+        {
             assert_eq!(lines(pieces, 10).await, expected);
         }
         assert_eq!(lines(vec![], 10).await, vec![]);

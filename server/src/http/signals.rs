@@ -60,11 +60,7 @@ pub enum ListedAnswer {
     ),
     security(("api_key" = []))
 )]
-pub async fn submit(
-    State(app): State<Arc<App>>,
-    Source(known): Source,
-    request: Request,
-) -> Result<Response, Problem> {
+pub async fn submit(State(app): State<Arc<App>>, Source(known): Source, request: Request) -> Result<Response, Problem> {
     if media_type(request.headers()) == "application/x-ndjson" {
         return Ok(ndjson::answer(app, known, request.into_body()));
     }
@@ -124,10 +120,9 @@ async fn submit_list(
     for (index, body) in bodies.into_iter().enumerate() {
         match body.parse(feed, &key.clone().unwrap_or_else(fresh_key), now) {
             Ok(signal) => signals.push(signal),
-            Err(found) => errors.extend(found.into_iter().map(|e| FieldError {
-                field: format!("[{index}].{}", e.field),
-                ..e
-            })),
+            Err(found) => {
+                errors.extend(found.into_iter().map(|e| FieldError { field: format!("[{index}].{}", e.field), ..e }))
+            }
         }
     }
     if !errors.is_empty() {

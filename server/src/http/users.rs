@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use futures::{StreamExt, TryStreamExt};
 use nexus_engine::account::Account;
-use nexus_engine::ids::{NAMES, UserId};
+use nexus_engine::ids::UserId;
 use nexus_store::directory::{Credentials, User, UserChange};
 use uuid::Uuid;
 
@@ -47,7 +47,7 @@ pub async fn create(
 async fn create_user(app: &App, new: NewUser) -> Result<UserBody, Problem> {
     let password_hash = app.passwords.hash(new.password).await?;
     let user = User {
-        id: new_user_id(app.settings.ids_from_names, &new.username),
+        id: UserId(Uuid::now_v7()),
         username: new.username,
         role: new.role,
         currency: new.currency,
@@ -60,22 +60,13 @@ async fn create_user(app: &App, new: NewUser) -> Result<UserBody, Problem> {
     Ok(body)
 }
 
-/// A new id: in the order of making, or, where two runs are to be compared, of the name.
-pub fn new_user_id(from_name: bool, username: &str) -> UserId {
-    let name = format!("user:{username}");
-    UserId(if from_name { Uuid::new_v5(&NAMES, name.as_bytes()) } else { Uuid::now_v7() })
-}
-
 fn check_password(password: &secrecy::SecretString, username: &str) -> Result<(), Problem> {
     let broken = check_rules(password, username);
     if broken.is_empty() {
         return Ok(());
     }
-    let error = |why: &str| FieldError {
-        field: "password".to_owned(),
-        code: "weak",
-        message: format!("password {why}"),
-    };
+    let error =
+        |why: &str| FieldError { field: "password".to_owned(), code: "weak", message: format!("password {why}") };
     Err(Problem::invalid(broken.into_iter().map(error).collect()))
 }
 

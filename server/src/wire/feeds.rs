@@ -37,7 +37,11 @@ impl NewFeedBody {
         for text in self.symbols.unwrap_or_default() {
             let Some(symbol) = fields.optional::<Symbol>("symbols", Some(&text)) else { continue };
             if !known(&symbol) {
-                fields.refuse("symbols", "unknown_instrument", format_args!("name {symbol}, which is not an instrument"));
+                fields.refuse(
+                    "symbols",
+                    "unknown_instrument",
+                    format_args!("name {symbol}, which is not an instrument"),
+                );
             }
             symbols.push(symbol);
         }

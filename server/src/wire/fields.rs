@@ -65,11 +65,6 @@ impl Fields {
         self.optional(field, number.map(WireDecimal::as_str))
     }
 
-    /// Takes over what another collector found.
-    pub fn absorb(&mut self, other: Fields) {
-        self.errors.extend(other.errors);
-    }
-
     /// Whether nothing is wrong so far.
     pub fn is_clean(&self) -> bool {
         self.errors.is_empty()

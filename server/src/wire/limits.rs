@@ -76,12 +76,12 @@ impl LimitsChange {
     }
 
     fn apply_amounts(&self, fields: &mut Fields, limits: &mut Limits) {
-        let mut money = |field: &str, number: &Option<WireDecimal>, to: &mut Money| {
-            match fields.number::<Money>(field, number.as_ref()) {
-                Some(amount) if amount < Money::ZERO => fields.refuse(field, "invalid", "must not be negative"),
-                Some(amount) => *to = amount,
-                None => {}
-            }
+        let mut money = |field: &str, number: &Option<WireDecimal>, to: &mut Money| match fields
+            .number::<Money>(field, number.as_ref())
+        {
+            Some(amount) if amount < Money::ZERO => fields.refuse(field, "invalid", "must not be negative"),
+            Some(amount) => *to = amount,
+            None => {}
         };
         money("max_daily_loss", &self.max_daily_loss, &mut limits.max_daily_loss);
         money("max_order_value", &self.max_order_value, &mut limits.max_order_value);
@@ -164,26 +164,42 @@ impl<'de> Deserialize<'de> for Counts {
 /// The limits that a user trades under.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = Limits)]
-#[expect(missing_docs, reason = "described where they can be changed: LimitsChange")]
 pub struct LimitsBody {
     /// Rises with every change.
     pub version: u64,
+    /// The most that may be lost, at risk or in flight in one UTC day.
     pub max_daily_loss: String,
+    /// The most that one trade may risk, in percent of equity.
     pub max_risk_percent: String,
+    /// Acceptances a day for each timeframe.
     pub timeframes: BTreeMap<String, u32>,
+    /// How long the same symbol, side and timeframe is refused after an acceptance.
     pub duplicate_window_minutes: u64,
+    /// The oldest signal that is acted on.
     pub max_signal_age_seconds: u64,
+    /// How far ahead of the engine's clock a signal's time may be.
     pub future_tolerance_seconds: u64,
+    /// The oldest mark that an entry may be priced from.
     pub max_mark_age_seconds: u64,
+    /// How far an entry price may be from the market.
     pub price_collar_percent: String,
+    /// Positions open or being opened at once.
     pub max_open_positions: u32,
+    /// Entries accepted within any 60 seconds.
     pub max_orders_per_minute: u32,
+    /// The most that one order may be worth.
     pub max_order_value: String,
+    /// The most units in one order.
     pub max_order_quantity: String,
+    /// The most that all positions and working entries together may be worth.
     pub max_exposure: String,
+    /// So many losing trades in a row start a cool-down.
     pub loss_streak: u32,
+    /// How long a cool-down lasts.
     pub loss_streak_cooldown_minutes: u64,
+    /// Entries of the same symbol, side and quantity accepted within an hour.
     pub max_repeated_executions: u32,
+    /// What a market fill may slip, in percent of its price.
     pub slippage_allowance_percent: String,
 }
 
@@ -229,7 +245,8 @@ mod tests {
 
     #[test]
     fn limits_are_tightened_and_never_raised() {
-        let tightened = check(r#"{"max_daily_loss":"5.00","timeframes":{"3H":1},"loss_streak":2}"#, &[]).expect("taken");
+        let tightened =
+            check(r#"{"max_daily_loss":"5.00","timeframes":{"3H":1},"loss_streak":2}"#, &[]).expect("taken");
         assert_eq!(tightened.max_daily_loss, Money::whole(5));
         assert_eq!(tightened.timeframes, [(Timeframe::hours(3), 1)].into());
         assert_eq!((tightened.loss_streak, tightened.version), (2, 2));

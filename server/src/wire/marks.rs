@@ -104,10 +104,7 @@ mod tests {
             (r#"{"symbol":"EURUSD","bid":0,"ask":1,"at":"2026-11-24T02:00:00Z"}"#, &[("[3].bid", "invalid")]),
             (r#"{"symbol":"EURUSD","bid":1,"ask":1e309,"at":"2026-11-24T02:00:00Z"}"#, &[("[3].ask", "invalid")]),
             (r#"{"symbol":"EURUSD","bid":1,"ask":1,"at":"x"}"#, &[("[3].at", "invalid")]),
-            (
-                "{}",
-                &[("[3].symbol", "missing"), ("[3].bid", "missing"), ("[3].ask", "missing"), ("[3].at", "missing")],
-            ),
+            ("{}", &[("[3].symbol", "missing"), ("[3].bid", "missing"), ("[3].ask", "missing"), ("[3].at", "missing")]),
         ];
         for (body, expected) in table {
             let mark: MarkBody = json::decode(body.as_bytes()).expect("well-formed");

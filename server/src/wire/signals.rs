@@ -271,12 +271,16 @@ pub struct SaidBody {
 /// How the stop of a stored signal moves.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct SaidProtection {
+    /// At this profit, in multiples of the initial risk, the stop goes to the entry price.
     #[serde(skip_serializing_if = "Option::is_none")]
     breakeven_at_r: Option<String>,
+    /// The stop follows the market at this distance.
     #[serde(skip_serializing_if = "Option::is_none")]
     trail_distance: Option<String>,
+    /// It follows from this profit on, in multiples of the initial risk.
     #[serde(skip_serializing_if = "Option::is_none")]
     trail_after_r: Option<String>,
+    /// The position is closed when it is this old.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_hold_minutes: Option<u64>,
 }
@@ -336,7 +340,9 @@ mod tests {
     #[test]
     fn numbers_and_strings_are_taken_exactly_or_refused_by_field() {
         let with = |stop: &str, rest: &str| {
-            format!(r#"{{"symbol":"EURUSD","side":"buy","timeframe":"3H","stop_loss":{stop},"take_profit":"1.089"{rest}}}"#)
+            format!(
+                r#"{{"symbol":"EURUSD","side":"buy","timeframe":"3H","stop_loss":{stop},"take_profit":"1.089"{rest}}}"#
+            )
         };
         check(&with("1.083", ""), &[]);
         check(&with("\"1.083\"", r#","protection":{"max_hold_minutes":540}"#), &[]);
