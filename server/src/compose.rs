@@ -177,6 +177,7 @@ async fn start_engine(
         venues: vec![venue],
         instruments,
         settings,
+        probe: None,
     };
     Engine::start(parts).await.context("the engine did not start")
 }

@@ -30,6 +30,7 @@ use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Router, middleware};
+use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::set_header::SetResponseHeaderLayer;
@@ -79,7 +80,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/docs/{*file}", get(docs::asset))
         .fallback(|| async { Problem::not_found("path") })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
-        .layer(cors(&app.settings.cors_origins))
+        .layer(option_layer(cors(&app.settings.cors_origins)))
         .layer(CatchPanicLayer::custom(caught))
         .layer(default_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(default_header(header::CACHE_CONTROL, "no-store"))
@@ -92,16 +93,17 @@ fn default_header(name: HeaderName, value: &'static str) -> SetResponseHeaderLay
 }
 
 /// A browser may only call from the origins that the operator names; without any, from none.
-fn cors(origins: &[String]) -> CorsLayer {
+fn cors(origins: &[String]) -> Option<CorsLayer> {
     if origins.is_empty() {
-        return CorsLayer::new();
+        return None;
     }
     let named = origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
     let is_any = origins.iter().any(|origin| origin == "*");
-    CorsLayer::new()
+    let layer = CorsLayer::new()
         .allow_origin(if is_any { AllowOrigin::any() } else { AllowOrigin::list(named) })
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
-        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, HeaderName::from_static("idempotency-key")])
+        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, HeaderName::from_static("idempotency-key")]);
+    Some(layer)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the net under panics hands the panic over")]
