@@ -121,7 +121,7 @@ async fn submit_list(
         match body.parse(feed, &key.clone().unwrap_or_else(fresh_key), now) {
             Ok(signal) => signals.push(signal),
             Err(found) => {
-                errors.extend(found.into_iter().map(|e| FieldError { field: format!("[{index}].{}", e.field), ..e }))
+                errors.extend(found.into_iter().map(|e| FieldError { field: format!("[{index}].{}", e.field), ..e }));
             }
         }
     }
