@@ -111,6 +111,7 @@ impl Bench {
             venues: vec![Arc::new(RejectingVenue)],
             instruments: markets.iter().map(|market| Arc::clone(&market.instrument)).collect(),
             settings: Settings { data_dir: folder.to_owned(), ceilings: unhindered(), ..Settings::default() },
+            probe: None,
         })
         .await?;
         let [numbers, accepted, refused] = [0, 0, 0].map(AtomicU64::new);

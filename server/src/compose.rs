@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, bail};
 use nexus_actors::engine::{Engine, Parts, Settings};
-use nexus_actors::ports::{Clock, HotState, Ledger, Venue};
+use nexus_actors::ports::{Clock, HotState, Ledger, Probe, Venue};
 use nexus_config::{Config, Database, Environment};
 use nexus_engine::account::Account;
 use nexus_engine::ids::{Timestamp, UserId};
@@ -65,14 +65,14 @@ impl Running {
 }
 
 /// Starts everything that `config` names.
-pub async fn start(config: &Config) -> anyhow::Result<Running> {
+pub async fn start(config: &Config, probe: Option<Arc<dyn Probe>>) -> anyhow::Result<Running> {
     let lock = lock_data_dir(&config.data_dir)?;
     let key = signing_key(config)?;
     let clock: Arc<dyn Clock> = Arc::new(WallClock);
-    let (ledger, directory) = open_ledger(config)?;
+    let (ledger, directory) = open_ledger(config, probe.as_ref())?;
     let hot: Arc<dyn HotState> = Arc::new(MemoryHotState::default());
     recall_revoked_tokens(directory.as_ref(), hot.as_ref()).await?;
-    let engine = start_engine(config, &clock, &ledger, &hot).await?;
+    let engine = start_engine(config, &clock, &ledger, &hot, probe).await?;
     let previous = config.secret_key_previous.as_ref();
     let passwords = Passwords::new(&key, previous, config.bcrypt_rounds)?;
     let first_password = make_first_admin(config, directory.as_ref(), &passwords, clock.now()).await?;
@@ -137,10 +137,13 @@ fn signing_key(config: &Config) -> anyhow::Result<SecretString> {
     }
 }
 
-fn open_ledger(config: &Config) -> anyhow::Result<(Arc<dyn Ledger>, Arc<dyn Directory>)> {
+fn open_ledger(
+    config: &Config,
+    probe: Option<&Arc<dyn Probe>>,
+) -> anyhow::Result<(Arc<dyn Ledger>, Arc<dyn Directory>)> {
     match &config.database {
         Database::Sqlite(path) => {
-            let store = Arc::new(SqliteStore::open(path)?);
+            let store = Arc::new(SqliteStore::open(path)?.probed(probe.cloned()));
             Ok((Arc::clone(&store) as Arc<dyn Ledger>, store))
         }
         Database::Postgres(_) => bail!("a PostgreSQL ledger is not in this build yet"),
@@ -159,6 +162,7 @@ async fn start_engine(
     clock: &Arc<dyn Clock>,
     ledger: &Arc<dyn Ledger>,
     hot: &Arc<dyn HotState>,
+    probe: Option<Arc<dyn Probe>>,
 ) -> anyhow::Result<Engine> {
     let instruments: Vec<Arc<Instrument>> = config.instruments.iter().cloned().map(Arc::new).collect();
     let journal = config.data_dir.join("paper-venue.journal");
@@ -177,7 +181,7 @@ async fn start_engine(
         venues: vec![venue],
         instruments,
         settings,
-        probe: None,
+        probe,
     };
     Engine::start(parts).await.context("the engine did not start")
 }

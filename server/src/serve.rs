@@ -2,8 +2,10 @@
 
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use anyhow::Context;
+use nexus_actors::ports::Probe;
 use nexus_config::Config;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::signal::unix::{SignalKind, signal};
@@ -12,9 +14,14 @@ use crate::compose;
 
 /// Serves until the process is asked to end; then finishes what is under way.
 pub async fn run(config: Config) -> anyhow::Result<()> {
+    run_probed(config, None).await
+}
+
+/// The same, with somebody looking on at the named steps of each entry.
+pub async fn run_probed(config: Config, probe: Option<Arc<dyn Probe>>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be waited for")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be waited for")?;
-    let running = compose::start(&config).await?;
+    let running = compose::start(&config, probe).await?;
     let greeting = greeting(running.addr, running.first_password.as_ref());
     // Whoever started us may have closed stdout; that is no reason not to trade.
     if let Err(error) = io::stdout().write_all(greeting.as_bytes()).and_then(|()| io::stdout().flush()) {

@@ -19,8 +19,10 @@ mod rows;
 mod threads;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use nexus_actors::ports::Probe;
 use rusqlite::Connection;
 use thiserror::Error;
 
@@ -94,6 +96,7 @@ pub struct SqliteStore {
     // Dropped in this order: the last connection to go is one that may fold the log into the file.
     readers: Readers,
     writer: Writer,
+    probe: Option<Arc<dyn Probe>>,
 }
 
 impl SqliteStore {
@@ -109,7 +112,14 @@ impl SqliteStore {
         migrate::migrate(&mut connection)?;
         let writer = Writer::start(path, options, connection).map_err(OpenError::Thread)?;
         let readers = Readers::start(path, options).map_err(OpenError::Thread)?;
-        Ok(SqliteStore { readers, writer })
+        Ok(SqliteStore { readers, writer, probe: None })
+    }
+
+    /// The same store, with somebody looking on in the middle of each commit of a decision.
+    #[must_use]
+    pub fn probed(mut self, probe: Option<Arc<dyn Probe>>) -> SqliteStore {
+        self.probe = probe;
+        self
     }
 
     /// Runs `work` on the write connection; its outcome is kept even when the caller is gone.

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use nexus_actors::ports::{CommitVerdict, SignalRecord, TurnRecord};
+use nexus_actors::ports::{CommitVerdict, Probe, SignalRecord, Step, TurnRecord};
 use nexus_engine::account::{Acceptance, Account, Decision, Event, Verdict};
 use nexus_engine::ids::{SignalId, UserId};
 use nexus_engine::units::{Money, Percent, Price};
@@ -19,13 +19,20 @@ use super::fault::{Fault, is_refused, is_taken};
 use super::project;
 use super::rows::{Columns, to_column, to_json};
 
-/// Writes a batch as one transaction.
-pub(super) fn commit(connection: &mut Connection, turns: &[TurnRecord]) -> Result<Vec<CommitVerdict>, Fault> {
+/// Writes a batch as one transaction. The probe sees every batch with a decision just before its COMMIT.
+pub(super) fn commit(
+    connection: &mut Connection,
+    turns: &[TurnRecord],
+    probe: Option<&dyn Probe>,
+) -> Result<Vec<CommitVerdict>, Fault> {
     transact(connection, |transaction| {
         let mut batch = Batch::of(transaction, turns);
         let verdicts =
             turns.iter().enumerate().map(|(place, turn)| batch.write(place, turn)).collect::<Result<_, _>>()?;
         batch.finish()?;
+        if let Some(probe) = probe.filter(|_| turns.iter().any(|turn| turn.signal.is_some())) {
+            probe.at(Step::InCommit);
+        }
         Ok(verdicts)
     })
 }

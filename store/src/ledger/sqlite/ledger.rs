@@ -23,7 +23,8 @@ fn answer<'a, T>(call: impl Future<Output = Result<T, Fault>> + Send + 'a) -> Bo
 
 impl Ledger for SqliteStore {
     fn commit(&self, batch: Vec<TurnRecord>) -> BoxFuture<'_, Result<Vec<CommitVerdict>, LedgerError>> {
-        answer(self.write(move |connection| commit::commit(connection, &batch)))
+        let probe = self.probe.clone();
+        answer(self.write(move |connection| commit::commit(connection, &batch, probe.as_deref())))
     }
 
     fn load_account(&self, user: UserId) -> BoxFuture<'_, Result<Option<Account>, LedgerError>> {
