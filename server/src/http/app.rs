@@ -72,8 +72,10 @@ pub struct Bounds {
     pub connections_spare: usize,
     /// From the first byte (or from the end of the last request) to the end of the headers.
     pub header_timeout: Duration,
-    /// From the end of the headers to the end of the body; between two pieces of a stream.
+    /// From the end of the headers to the end of the body; in a stream, between two pieces of a line.
     pub body_timeout: Duration,
+    /// How long a stream may rest between two lines; an empty line now and then keeps it open.
+    pub rest_timeout: Duration,
     /// A caller who takes nothing of an answer for so long is cut off.
     pub write_timeout: Duration,
     /// How long requests under way may take to end once the server stops.
@@ -87,6 +89,7 @@ impl Default for Bounds {
             connections_spare: 64,
             header_timeout: Duration::from_secs(15),
             body_timeout: Duration::from_secs(10),
+            rest_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(10),
         }

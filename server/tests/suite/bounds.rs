@@ -114,15 +114,15 @@ async fn a_slow_body_is_cut_off_with_an_answer() {
 }
 
 #[tokio::test]
-async fn a_stream_that_stalls_is_ended_with_a_problem() {
+async fn a_stream_that_stalls_in_a_line_is_ended_with_a_problem() {
     let world = World::new().await;
     let mut stream = connect(&world).await;
     let line = signal("first").to_string();
     let request = format!(
         "POST /api/v1/signals HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/x-ndjson\r\n\
-         transfer-encoding: chunked\r\n\r\n{:x}\r\n{line}\n\r\n",
+         transfer-encoding: chunked\r\n\r\n{:x}\r\n{line}\n{{\r\n",
         world.feed,
-        line.len() + 1
+        line.len() + 2
     );
     stream.write_all(request.as_bytes()).await.expect("sent");
     let answer = read_all(&mut stream).await;

@@ -88,6 +88,22 @@ async fn a_stop_survives_a_kill_of_the_process() {
 }
 
 #[tokio::test]
+async fn a_stop_is_made_while_the_ledger_cannot_be_written_and_holds_after_a_kill() {
+    let world = World::new().await;
+    let ledger = rusqlite::Connection::open(world.engine.data_dir().join("nexus.db")).expect("opened");
+    ledger.execute_batch("BEGIN EXCLUSIVE").expect("held");
+    let began = Instant::now();
+    let answer = world.engine.post("/admin/emergency-stop", &world.admin, &json!({"reason": "no ledger"})).await;
+    assert_eq!((answer.status.as_u16(), &answer.body["state"]), (200, &json!("halted")), "{}", answer.text);
+    assert_eq!(answer.body["persisted"], false, "{}", answer.text);
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    let data = world.engine.kill();
+    ledger.execute_batch("ROLLBACK").expect("let go");
+    let engine = Engine::start_on(data, &[]);
+    assert_eq!(state(&engine).await, "halted");
+}
+
+#[tokio::test]
 async fn a_body_that_never_arrives_does_not_hold_a_stop() {
     let world = World::new().await;
     for is_cut_off in [false, true] {
