@@ -1,4 +1,7 @@
-//! What every handler has at hand.
+//! What every handler has at hand: the engine, the directory, who asks, and the bounds of the HTTP side.
+//!
+//! One value shared by all connections. Bounds are here and not in the settings, because each is chosen against the
+//! others (a body may take less time than a drain), and the operator should not have to know that.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

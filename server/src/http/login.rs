@@ -1,4 +1,7 @@
 //! Signing in and out.
+//!
+//! A login does the same work whether the name exists or not, and says the same when it fails. There are no refresh tokens
+//! in this release: the answer's field is null, and whoever needs longer signs in again.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

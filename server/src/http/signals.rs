@@ -1,4 +1,7 @@
 //! Signals: one, a list, or a stream; decided before they are answered.
+//!
+//! A list is read whole before anything of it is decided: when one signal in it is wrong in form, none is taken. After that
+//! every signal stands for itself, and its answer in its place. Streams are in `ndjson`.
 
 use std::sync::Arc;
 
