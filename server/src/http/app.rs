@@ -69,7 +69,8 @@ pub struct HttpSettings {
 /// Bounds of a connection and of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Connections served at once; beyond, only the kill switch and the liveness check are.
+    /// Connections served at once; beyond, only the kill switch and the liveness check are. Fits, with the spare ones and
+    /// the files of the ledger, into the 1,024 descriptors that a process usually gets.
     pub connections_max: usize,
     /// Connections beyond those; the rest is closed at once.
     pub connections_spare: usize,
@@ -88,7 +89,7 @@ pub struct Bounds {
 impl Default for Bounds {
     fn default() -> Self {
         Self {
-            connections_max: 1_024,
+            connections_max: 768,
             connections_spare: 64,
             header_timeout: Duration::from_secs(15),
             body_timeout: Duration::from_secs(10),

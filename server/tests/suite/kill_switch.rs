@@ -136,7 +136,7 @@ async fn a_stop_passes_when_all_connections_are_taken() {
     // The places are full when the spare ones turn others away.
     let full = loop {
         crowd.push(TcpStream::connect(&address).await.expect("connected"));
-        if crowd.len() >= 1_024 {
+        if crowd.len() >= 768 {
             let answer = reqwest::Client::new().get(format!("{}/status", world.engine.base)).send().await;
             break answer.expect("answered");
         }
