@@ -110,7 +110,8 @@ CREATE TABLE decisions (
     symbol          TEXT,
     side            TEXT    CHECK (side IN ('buy', 'sell')),
     timeframe       TEXT,
-    kind            TEXT    CHECK (kind IN ('market', 'limit', 'stop')),
+    -- Not IN: for more than two values SQLite builds a temporary table, at every insert.
+    kind            TEXT    CHECK (kind = 'market' OR kind = 'limit' OR kind = 'stop'),
     price_e8        INTEGER,                                -- that a limit or stop order names
     quantity_e8     INTEGER CHECK (quantity_e8 > 0),
     sized_at_e8     INTEGER,                                -- the entry price that the size was computed from
@@ -162,7 +163,7 @@ CREATE TABLE orders (
     purpose          TEXT    NOT NULL,                      -- entry, or why the position is closed
     symbol           TEXT    NOT NULL,
     side             TEXT    NOT NULL CHECK (side IN ('buy', 'sell')),
-    kind             TEXT    NOT NULL CHECK (kind IN ('market', 'limit', 'stop')),
+    kind             TEXT    NOT NULL CHECK (kind = 'market' OR kind = 'limit' OR kind = 'stop'),
     price_e8         INTEGER,
     quantity_e8      INTEGER NOT NULL,
     filled_e8        INTEGER NOT NULL,
