@@ -2,17 +2,29 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use nexus_engine::account::{Account, Decision};
+use nexus_engine::account::{Account, Decision, Input};
 use nexus_engine::gate::TradingState;
 use nexus_engine::ids::{FeedId, SignalId, Symbol, Timestamp, UserId};
 use nexus_engine::instrument::{Instrument, Mark};
 use nexus_engine::limits::Limits;
 use nexus_engine::signal::Signal;
+use ractor::Actor;
 use thiserror::Error;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 
-use crate::ports::{Clock, HotState, Ledger, LedgerError, Venue};
+use crate::dispatcher::Dispatcher;
+use crate::kill_switch;
+use crate::latch::Latch;
+use crate::market::Seen;
+use crate::ports::{Clock, HotState, Ledger, LedgerError, Probe, Venue};
+use crate::risk::{Request, RiskError, Task};
+use crate::shared::Shared;
+use crate::startup;
+use crate::supervisor::{RootMessage, RootSupervisor};
 
 /// What the tree is made of.
 pub struct Parts {
@@ -28,6 +40,8 @@ pub struct Parts {
     pub instruments: Vec<Arc<Instrument>>,
     /// Sizes and times.
     pub settings: Settings,
+    /// Fault injection; none outside of tests and drills.
+    pub probe: Option<Arc<dyn Probe>>,
 }
 
 /// Sizes and times of the tree, each a bound.
@@ -224,72 +238,194 @@ pub enum StartError {
 
 /// The running engine. Cheap to clone; every clone speaks to the same tree.
 #[derive(Clone)]
-pub struct Engine {}
+pub struct Engine {
+    shared: Arc<Shared>,
+    dispatcher: Arc<Dispatcher>,
+}
+
+/// How often a drain looks whether everything is done.
+const DRAIN_POLL: Duration = Duration::from_millis(5);
+/// How long the end of the tree waits for its parts.
+const END_WITHIN: Duration = Duration::from_secs(2);
 
 impl Engine {
     /// Starts the tree: halted for entries, recover, reconcile, then armed unless the persisted state or `HALT` says otherwise.
-    pub async fn start(_parts: Parts) -> Result<Engine, StartError> {
-        todo!()
+    pub async fn start(parts: Parts) -> Result<Engine, StartError> {
+        let target = startup::persisted_state(&parts).await?;
+        let closed = GateStatus {
+            state: TradingState::Halted,
+            reason: Some("starting".to_owned()),
+            by: "start".to_owned(),
+            ..target.clone()
+        };
+        let shared = Shared::new(parts, Latch::new(closed));
+        let dispatcher = Dispatcher::new(Arc::clone(&shared));
+        let engine = Engine { shared, dispatcher };
+        match engine.begin(target).await {
+            Ok(()) => Ok(engine),
+            Err(error) => {
+                engine.end().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn begin(&self, target: GateStatus) -> Result<(), StartError> {
+        let failed = |error: String| StartError::Actor(error);
+        let (root, _ended) = RootSupervisor::spawn(None, RootSupervisor, Arc::clone(&self.shared))
+            .await
+            .map_err(|error| failed(error.to_string()))?;
+        let (begun, running) = oneshot::channel();
+        root.send_message(RootMessage::Begin(begun)).map_err(|error| failed(error.to_string()))?;
+        running.await.map_err(|error| failed(error.to_string()))?.map_err(failed)?;
+        startup::start_loops(&self.shared);
+        startup::recover(&self.shared, &self.dispatcher, target).await?;
+        self.shared.serving.store(Arc::new(Ok(())));
+        let gate = self.shared.latch.status();
+        tracing::info!(state = gate.state.as_str(), epoch = gate.epoch, "the engine serves");
+        Ok(())
     }
 
     /// Decides a signal for every subscriber of its feed, durably; a repeat is answered from the ledger. Work goes on when
     /// the caller goes away.
-    pub async fn submit(&self, _signal: Signal) -> Result<SignalAnswer, SubmitError> {
-        todo!()
+    pub async fn submit(&self, signal: Signal) -> Result<SignalAnswer, SubmitError> {
+        self.dispatcher.submit(signal).await
     }
 
     /// Takes prices, oldest first, and acts on what they trigger.
-    pub async fn push_marks(&self, _marks: Vec<Mark>) -> MarksAnswer {
-        todo!()
+    pub async fn push_marks(&self, marks: Vec<Mark>) -> MarksAnswer {
+        let mut answer = MarksAnswer::default();
+        for mark in &marks {
+            match self.push_mark(mark) {
+                Seen::Believed => answer.accepted += 1,
+                Seen::Ignored => answer.ignored += 1,
+                Seen::Unconfirmed => answer.unconfirmed += 1,
+            }
+        }
+        answer
+    }
+
+    /// The board first, then the venue (a simulated one trades against the mark), then whoever waited for it.
+    fn push_mark(&self, mark: &Mark) -> Seen {
+        let shared = &self.shared;
+        let _turn = shared.market.turnstile.lock();
+        let seen = shared.market.see(mark);
+        if seen != Seen::Believed {
+            return seen;
+        }
+        shared.hot.put_mark(mark.clone());
+        let venue = shared.instruments.get(&mark.symbol).and_then(|instrument| shared.venues.get(&instrument.venue));
+        if let Some(venue) = venue {
+            venue.observe(mark);
+        }
+        for hit in shared.market.hits(&mark.symbol, shared.clock.now()) {
+            shared.look(hit.user, hit.decision);
+        }
+        seen
     }
 
     /// The newest mark of a symbol.
-    pub fn mark(&self, _symbol: &Symbol) -> Option<Mark> {
-        todo!()
+    pub fn mark(&self, symbol: &Symbol) -> Option<Mark> {
+        self.shared.market.mark(symbol)
     }
 
-    /// The instruments.
-    pub fn instrument(&self, _symbol: &Symbol) -> Option<Arc<Instrument>> {
-        todo!()
+    /// The instrument of a symbol.
+    pub fn instrument(&self, symbol: &Symbol) -> Option<Arc<Instrument>> {
+        self.shared.instruments.get(symbol).cloned()
     }
 
     /// Stops new exposure. When this answers, no byte of a new-exposure order leaves this process (promise P4).
-    pub async fn stop(&self, _request: StopRequest) -> StopAnswer {
-        todo!()
+    pub async fn stop(&self, request: StopRequest) -> StopAnswer {
+        kill_switch::stop(&self.shared, request).await
     }
 
     /// Re-arms: an act of a person.
-    pub async fn resume(&self, _by: String, _reason: Option<String>) -> Result<GateStatus, ResumeError> {
-        todo!()
+    pub async fn resume(&self, by: String, reason: Option<String>) -> Result<GateStatus, ResumeError> {
+        kill_switch::resume(&self.shared, by, reason).await
     }
 
     /// The newest committed state of an account.
-    pub async fn account(&self, _user: UserId) -> Result<Option<Arc<Account>>, LedgerError> {
-        todo!()
+    pub async fn account(&self, user: UserId) -> Result<Option<Arc<Account>>, LedgerError> {
+        if let Some(account) = self.shared.registry.committed(user) {
+            return Ok(Some(account));
+        }
+        let loaded = self.shared.ledger.load_account(user).await?;
+        Ok(loaded.map(|mut account| {
+            account.limits = account.limits.tightened_to(&self.shared.settings.ceilings);
+            Arc::new(account)
+        }))
     }
 
     /// Changes a user's limits through their account; returns the account after the commit.
-    pub async fn set_limits(&self, _user: UserId, _limits: Limits) -> Result<Arc<Account>, ChangeError> {
-        todo!()
+    pub async fn set_limits(&self, user: UserId, limits: Limits) -> Result<Arc<Account>, ChangeError> {
+        self.change(user, Input::SetLimits(limits)).await
     }
 
     /// Enables or disables a user's trading; returns the account after the commit.
-    pub async fn set_trading(&self, _user: UserId, _enabled: bool) -> Result<Arc<Account>, ChangeError> {
-        todo!()
+    pub async fn set_trading(&self, user: UserId, enabled: bool) -> Result<Arc<Account>, ChangeError> {
+        self.change(user, Input::SetTrading(enabled)).await
+    }
+
+    async fn change(&self, user: UserId, input: Input) -> Result<Arc<Account>, ChangeError> {
+        (**self.shared.serving.load()).map_err(ChangeError::NotServing)?;
+        let (request, outcome) = Request::with_reply(Task::Step(input));
+        self.shared.registry.send(&self.shared, user, request);
+        match outcome.await {
+            Ok(Ok(outcome)) => Ok(outcome.account),
+            Ok(Err(RiskError::UnknownUser)) => Err(ChangeError::UnknownUser),
+            Ok(Err(RiskError::Ledger(error))) => Err(ChangeError::Ledger(error)),
+            Ok(Err(RiskError::Panicked)) => Err(ChangeError::NotServing("the account cannot take this change")),
+            Err(_) => Err(ChangeError::NotServing("the account is being rebuilt; try again")),
+        }
     }
 
     /// Forgets what was known of a feed's subscribers: they changed in the ledger.
-    pub fn subscriptions_changed(&self, _feed: FeedId) {
-        todo!()
+    pub fn subscriptions_changed(&self, feed: FeedId) {
+        self.dispatcher.subscriptions_changed(feed);
     }
 
     /// The state of the tree.
     pub fn status(&self) -> EngineStatus {
-        todo!()
+        let shared = &self.shared;
+        EngineStatus {
+            gate: shared.latch.status(),
+            serving: shared.serving.load().is_ok(),
+            ledger_up: shared.ledger_up.load(Ordering::Relaxed),
+            venues: shared.venues.iter().map(|(name, venue)| (name.to_string(), venue.is_up())).collect(),
+            active_accounts: shared.registry.count(),
+            restarts: shared.restarts.totals(),
+        }
     }
 
     /// Takes nothing new, finishes what is under way (at most `within`), and ends the tree.
-    pub async fn drain(&self, _within: Duration) {
-        todo!()
+    pub async fn drain(&self, within: Duration) {
+        self.shared.serving.store(Arc::new(Err("stopping")));
+        let deadline = Instant::now() + within;
+        while self.under_way() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(DRAIN_POLL).await;
+        }
+        let left = self.under_way();
+        if left > 0 {
+            tracing::warn!(left, "the tree ends with work under way; the next start takes it up");
+        }
+        self.end().await;
+    }
+
+    fn under_way(&self) -> usize {
+        self.dispatcher.in_flight() + self.shared.registry.load() + self.shared.orders.len()
+    }
+
+    /// Ends every loop and actor, and waits for the writes that have begun.
+    async fn end(&self) {
+        self.shared.closing.cancel();
+        if let Some(root) = self.shared.root.swap(None)
+            && let Err(error) = root.stop_and_wait(None, Some(END_WITHIN)).await
+        {
+            tracing::warn!(?error, "the root of the tree did not end in time");
+        }
+        self.shared.tracker.close();
+        if tokio::time::timeout(END_WITHIN, self.shared.tracker.wait()).await.is_err() {
+            tracing::warn!("tasks of the tree did not end in time");
+        }
     }
 }

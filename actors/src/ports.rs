@@ -266,3 +266,29 @@ pub trait Venue: Send + Sync + 'static {
         true
     }
 }
+
+/// A place in the way of an entry order where a process may die; tests stop there.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Step {
+    /// A batch is complete and has not been handed to the ledger.
+    BeforeCommit,
+    /// The ledger has written the batch and not yet made it durable. (The ledger itself calls this one.)
+    InCommit,
+    /// The decision is durable and its order has not been handed to the router.
+    AfterCommitBeforeSend,
+    /// The gate has let the order through and its first byte is about to be written.
+    InSend,
+    /// The venue has answered and nobody has been told.
+    AfterSendBeforeReport,
+    /// The venue's report is about to be stepped.
+    BeforeReportCommit,
+}
+
+/// Looks over the tree's shoulder: fault injection in tests and crash drills. It may panic or end the process.
+pub trait Probe: Send + Sync + 'static {
+    /// An entry order (or a batch with one) has come to this place.
+    fn at(&self, _step: Step) {}
+
+    /// An account is about to take an input.
+    fn stepping(&self, _user: UserId, _input: &Input) {}
+}

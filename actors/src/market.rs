@@ -1,0 +1,340 @@
+//! Marks, and the sorted index of what positions wait for.
+//!
+//! The board holds the newest believed mark of each symbol; a jump beyond the collar needs a second mark to be believed. The
+//! index holds decision ids by price and time, sorted, so that a mark costs what it triggers and not what is armed. A hit
+//! takes the whole watch out: it fires once, and the account that looks arms it again. This is shared state and not an
+//! actor: marks come one at a time under one lock, and there is nothing here that could crash and forget.
+
+use std::collections::{BTreeSet, HashMap};
+
+use nexus_engine::ids::{DecisionId, Symbol, Timestamp, UserId};
+use nexus_engine::instrument::Mark;
+use nexus_engine::protection::{Condition, Watch};
+use nexus_engine::units::{Percent, Price};
+use parking_lot::Mutex;
+
+/// What a mark turned out to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Seen {
+    /// Newer than what was known, and believed.
+    Believed,
+    /// Not newer than what was known, or of no instrument.
+    Ignored,
+    /// Beyond the collar and not yet confirmed by a second one.
+    Unconfirmed,
+}
+
+/// A position that must be looked at.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Hit {
+    pub(crate) user: UserId,
+    pub(crate) decision: DecisionId,
+}
+
+/// The board and the index.
+pub(crate) struct Market {
+    collar: Percent,
+    /// Held while one mark and everything that it hits is handed on, so that marks keep their order.
+    pub(crate) turnstile: Mutex<()>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    symbols: HashMap<Symbol, Book>,
+    times: BTreeSet<(Timestamp, DecisionId)>,
+    armed: HashMap<DecisionId, Armed>,
+}
+
+struct Armed {
+    user: UserId,
+    watch: Watch,
+}
+
+/// One symbol: its newest mark, a jump not yet believed, and who waits for which price.
+#[derive(Default)]
+struct Book {
+    mark: Option<Mark>,
+    jump: Option<Mark>,
+    bid_at_most: BTreeSet<(Price, DecisionId)>,
+    bid_at_least: BTreeSet<(Price, DecisionId)>,
+    ask_at_most: BTreeSet<(Price, DecisionId)>,
+    ask_at_least: BTreeSet<(Price, DecisionId)>,
+}
+
+impl Market {
+    /// An empty board for these symbols.
+    pub(crate) fn new(symbols: impl Iterator<Item = Symbol>, collar: Percent) -> Market {
+        let symbols = symbols.map(|symbol| (symbol, Book::default())).collect();
+        let inner = Inner { symbols, ..Inner::default() };
+        Market { collar, turnstile: Mutex::new(()), inner: Mutex::new(inner) }
+    }
+
+    /// The newest believed mark.
+    pub(crate) fn mark(&self, symbol: &Symbol) -> Option<Mark> {
+        self.inner.lock().symbols.get(symbol)?.mark.clone()
+    }
+
+    /// Puts a mark of an earlier run on the board; it triggers nothing.
+    pub(crate) fn remember(&self, mark: Mark) {
+        if let Some(book) = self.inner.lock().symbols.get_mut(&mark.symbol)
+            && book.mark.is_none()
+        {
+            book.mark = Some(mark);
+        }
+    }
+
+    /// Takes a mark. When it is believed it is on the board afterwards.
+    pub(crate) fn see(&self, mark: &Mark) -> Seen {
+        match self.inner.lock().symbols.get_mut(&mark.symbol) {
+            Some(book) => book.see(mark, self.collar),
+            None => Seen::Ignored,
+        }
+    }
+
+    /// Takes out whatever the newest mark of `symbol` and the time `now` have triggered, sorted by user.
+    pub(crate) fn hits(&self, symbol: &Symbol, now: Timestamp) -> Vec<Hit> {
+        let mut inner = self.inner.lock();
+        let mut decisions = inner.due(now);
+        if let Some(book) = inner.symbols.get(symbol) {
+            book.collect_hits(&mut decisions);
+        }
+        inner.take(&decisions)
+    }
+
+    /// Takes out whatever the time `now` has triggered.
+    pub(crate) fn due(&self, now: Timestamp) -> Vec<Hit> {
+        let mut inner = self.inner.lock();
+        let decisions = inner.due(now);
+        inner.take(&decisions)
+    }
+
+    /// Replaces what a decision waits for. `seen` is the time of the mark that the account has just looked at: what that
+    /// mark fulfils has been looked at; what a newer one (or, without `seen`, any) fulfils is a hit at once.
+    pub(crate) fn arm(&self, user: UserId, watch: Watch, seen: Option<Timestamp>) -> Option<Hit> {
+        let mut inner = self.inner.lock();
+        let decision = watch.decision;
+        inner.disarm(decision);
+        if watch.conditions.is_empty() {
+            return None;
+        }
+        let mark = inner.symbols.get(&watch.symbol).and_then(|book| book.mark.clone());
+        let fresh = mark.filter(|mark| seen.is_none_or(|seen| mark.at > seen));
+        if fresh.is_some_and(|mark| watch.conditions.iter().any(|condition| holds(condition, &mark))) {
+            return Some(Hit { user, decision });
+        }
+        inner.arm(user, watch);
+        None
+    }
+
+    /// How many decisions are waiting for something.
+    pub(crate) fn armed(&self) -> usize {
+        self.inner.lock().armed.len()
+    }
+}
+
+fn holds(condition: &Condition, mark: &Mark) -> bool {
+    match *condition {
+        Condition::BidAtMost(price) => mark.bid <= price,
+        Condition::BidAtLeast(price) => mark.bid >= price,
+        Condition::AskAtMost(price) => mark.ask <= price,
+        Condition::AskAtLeast(price) => mark.ask >= price,
+        Condition::TimeAtLeast(_) => false,
+    }
+}
+
+impl Inner {
+    fn due(&self, now: Timestamp) -> BTreeSet<DecisionId> {
+        self.times.iter().take_while(|(at, _)| *at <= now).map(|(_, decision)| *decision).collect()
+    }
+
+    fn take(&mut self, decisions: &BTreeSet<DecisionId>) -> Vec<Hit> {
+        let mut hits: Vec<_> = decisions
+            .iter()
+            .filter_map(|decision| Some(Hit { user: self.disarm(*decision)?, decision: *decision }))
+            .collect();
+        hits.sort_unstable();
+        hits
+    }
+
+    fn arm(&mut self, user: UserId, watch: Watch) {
+        let decision = watch.decision;
+        for condition in &watch.conditions {
+            self.entry(&watch.symbol, condition, |set, key| {
+                set.insert((key, decision));
+            });
+            if let Condition::TimeAtLeast(at) = condition {
+                self.times.insert((*at, decision));
+            }
+        }
+        self.armed.insert(decision, Armed { user, watch });
+    }
+
+    fn disarm(&mut self, decision: DecisionId) -> Option<UserId> {
+        let Armed { user, watch } = self.armed.remove(&decision)?;
+        for condition in &watch.conditions {
+            self.entry(&watch.symbol, condition, |set, key| {
+                set.remove(&(key, decision));
+            });
+            if let Condition::TimeAtLeast(at) = condition {
+                self.times.remove(&(*at, decision));
+            }
+        }
+        Some(user)
+    }
+
+    /// Applies `change` to the sorted set in which a price condition of `symbol` lives.
+    fn entry(
+        &mut self,
+        symbol: &Symbol,
+        condition: &Condition,
+        change: impl FnOnce(&mut BTreeSet<(Price, DecisionId)>, Price),
+    ) {
+        let Some(book) = self.symbols.get_mut(symbol) else { return };
+        match *condition {
+            Condition::BidAtMost(price) => change(&mut book.bid_at_most, price),
+            Condition::BidAtLeast(price) => change(&mut book.bid_at_least, price),
+            Condition::AskAtMost(price) => change(&mut book.ask_at_most, price),
+            Condition::AskAtLeast(price) => change(&mut book.ask_at_least, price),
+            Condition::TimeAtLeast(_) => {}
+        }
+    }
+}
+
+impl Book {
+    fn see(&mut self, mark: &Mark, collar: Percent) -> Seen {
+        let newest = self.jump.as_ref().or(self.mark.as_ref());
+        if newest.is_some_and(|newest| mark.at <= newest.at) {
+            return Seen::Ignored;
+        }
+        let near = |other: &Mark| is_near(other.bid, mark.bid, collar) && is_near(other.ask, mark.ask, collar);
+        let believed = self.mark.as_ref().is_none_or(near) || self.jump.as_ref().is_some_and(near);
+        if !believed {
+            self.jump = Some(mark.clone());
+            return Seen::Unconfirmed;
+        }
+        self.jump = None;
+        self.mark = Some(mark.clone());
+        Seen::Believed
+    }
+
+    fn collect_hits(&self, into: &mut BTreeSet<DecisionId>) {
+        let Some(mark) = &self.mark else { return };
+        let from = |set: &BTreeSet<(Price, DecisionId)>, price: Price, into: &mut BTreeSet<DecisionId>| {
+            into.extend(set.iter().rev().take_while(|(at, _)| *at >= price).map(|(_, decision)| *decision));
+        };
+        let up_to = |set: &BTreeSet<(Price, DecisionId)>, price: Price, into: &mut BTreeSet<DecisionId>| {
+            into.extend(set.iter().take_while(|(at, _)| *at <= price).map(|(_, decision)| *decision));
+        };
+        from(&self.bid_at_most, mark.bid, into);
+        up_to(&self.bid_at_least, mark.bid, into);
+        from(&self.ask_at_most, mark.ask, into);
+        up_to(&self.ask_at_least, mark.ask, into);
+    }
+}
+
+fn is_near(before: Price, now: Price, collar: Percent) -> bool {
+    before.distance(now) <= before.percent_up(collar)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    const USER: UserId = UserId(Uuid::from_u128(1));
+
+    fn symbol() -> Symbol {
+        "EURUSD".parse().unwrap()
+    }
+
+    fn market() -> Market {
+        Market::new([symbol()].into_iter(), Percent::whole(2))
+    }
+
+    fn mark(at: i64, bid: i64, ask: i64) -> Mark {
+        let (bid, ask) = (Price::whole(bid), Price::whole(ask));
+        Mark { symbol: symbol(), bid, ask, at: Timestamp::from_micros(at) }
+    }
+
+    fn watch(n: u128, conditions: Vec<Condition>) -> Watch {
+        Watch { decision: DecisionId(Uuid::from_u128(n)), symbol: symbol(), conditions }
+    }
+
+    #[test]
+    fn each_condition_fires_from_its_level_on_and_once() {
+        let table = [
+            (Condition::BidAtMost(Price::whole(100)), [(101, 102, false), (100, 101, true), (99, 101, true)]),
+            (Condition::BidAtLeast(Price::whole(100)), [(99, 101, false), (100, 101, true), (101, 102, true)]),
+            (Condition::AskAtMost(Price::whole(100)), [(99, 101, false), (99, 100, true), (98, 99, true)]),
+            (Condition::AskAtLeast(Price::whole(100)), [(98, 99, false), (99, 100, true), (100, 101, true)]),
+        ];
+        for (condition, marks) in table {
+            for (bid, ask, fires) in marks {
+                let market = market();
+                assert_eq!(market.arm(USER, watch(1, vec![condition]), None), None);
+                assert_eq!(market.see(&mark(1, bid, ask)), Seen::Believed);
+                let hits = market.hits(&symbol(), Timestamp::ZERO);
+                assert_eq!(!hits.is_empty(), fires, "{condition:?} at {bid}/{ask}");
+                assert!(market.hits(&symbol(), Timestamp::ZERO).is_empty(), "{condition:?} fires once");
+                assert_eq!(market.armed(), usize::from(!fires));
+            }
+        }
+    }
+
+    #[test]
+    fn a_hit_takes_all_conditions_of_its_decision_and_a_new_watch_replaces_the_old() {
+        let market = market();
+        let both = vec![Condition::BidAtMost(Price::whole(90)), Condition::TimeAtLeast(Timestamp::from_micros(50))];
+        market.arm(USER, watch(1, both), None);
+        market.arm(USER, watch(2, vec![Condition::BidAtMost(Price::whole(90))]), None);
+        market.arm(USER, watch(2, vec![Condition::BidAtMost(Price::whole(80))]), None);
+        market.see(&mark(1, 90, 91));
+        let hits = market.hits(&symbol(), Timestamp::ZERO);
+        assert_eq!(hits, [Hit { user: USER, decision: DecisionId(Uuid::from_u128(1)) }]);
+        assert!(market.due(Timestamp::from_micros(99)).is_empty());
+        market.arm(USER, watch(2, Vec::new()), None);
+        assert_eq!(market.armed(), 0);
+    }
+
+    #[test]
+    fn what_holds_already_fires_unless_the_account_has_just_looked_at_it() {
+        let market = market();
+        market.see(&mark(5, 90, 91));
+        let below = || watch(1, vec![Condition::BidAtMost(Price::whole(95))]);
+        assert!(market.arm(USER, below(), None).is_some());
+        assert!(market.arm(USER, below(), Some(Timestamp::from_micros(4))).is_some());
+        assert!(market.arm(USER, below(), Some(Timestamp::from_micros(5))).is_none());
+        market.see(&mark(6, 90, 91));
+        assert_eq!(market.hits(&symbol(), Timestamp::ZERO).len(), 1);
+    }
+
+    #[test]
+    fn times_fire_when_they_come() {
+        let market = market();
+        market.arm(USER, watch(1, vec![Condition::TimeAtLeast(Timestamp::from_micros(10))]), None);
+        assert!(market.due(Timestamp::from_micros(9)).is_empty());
+        assert_eq!(market.due(Timestamp::from_micros(10)).len(), 1);
+    }
+
+    #[test]
+    fn a_jump_needs_a_second_mark() {
+        let market = market();
+        let table = [
+            (1, 100, Seen::Believed),
+            (1, 100, Seen::Ignored),
+            (2, 102, Seen::Believed),
+            (3, 110, Seen::Unconfirmed),
+            (3, 110, Seen::Ignored),
+            (4, 102, Seen::Believed),
+            (5, 110, Seen::Unconfirmed),
+            (6, 111, Seen::Believed),
+        ];
+        for (at, bid, expected) in table {
+            assert_eq!(market.see(&mark(at, bid, bid)), expected, "{bid} at {at}");
+        }
+        assert_eq!(market.mark(&symbol()), Some(mark(6, 111, 111)));
+        let other = Mark { symbol: "NONE".parse().unwrap(), ..mark(1, 1, 1) };
+        assert_eq!(market.see(&other), Seen::Ignored);
+    }
+}

@@ -1,0 +1,77 @@
+//! What happens by the clock: due times, passivation, doubts, and whether the ledger is back.
+//!
+//! The ticks are delayed after a pause and not made up for, so a machine that slept does not wake into a burst. The day needs
+//! no tick: an account begins a new one with its first turn in it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::ports::LedgerError;
+use crate::shared::Shared;
+use crate::startup;
+
+/// How often due times are looked for; they are with every mark as well.
+const DUE_EVERY: Duration = Duration::from_millis(100);
+/// How often a ledger that was away is asked whether it is back.
+const PING_EVERY: Duration = Duration::from_secs(1);
+/// How often orders in doubt that nobody is asking about are asked about.
+const RECONCILE_EVERY: Duration = Duration::from_secs(30);
+/// Late reports of an ended position find their account for so long.
+const OWNERS_KEPT: Duration = Duration::from_secs(24 * 3_600);
+
+/// Runs until the tree ends.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    let ticks = |period| {
+        let mut ticks = interval(period);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks
+    };
+    let mut due = ticks(DUE_EVERY);
+    let mut ping = ticks(PING_EVERY);
+    let mut sweep = ticks((shared.settings.passivate_after / 4).max(Duration::from_millis(10)));
+    let mut reconcile = ticks(RECONCILE_EVERY);
+    reconcile.reset();
+    loop {
+        tokio::select! {
+            () = shared.closing.cancelled() => return,
+            _ = due.tick() => look_at_what_is_due(&shared),
+            _ = sweep.tick() => passivate(&shared),
+            _ = ping.tick() => ask_the_ledger(&shared),
+            _ = reconcile.tick() => {
+                let shared = Arc::clone(&shared);
+                shared.clone().spawn_until_closing(async move { startup::reconcile_doubts(&shared).await });
+            }
+        }
+    }
+}
+
+fn look_at_what_is_due(shared: &Arc<Shared>) {
+    for hit in shared.market.due(shared.clock.now()) {
+        shared.look(hit.user, hit.decision);
+    }
+    let armed = u32::try_from(shared.market.armed()).unwrap_or(u32::MAX);
+    shared.meters.triggers_armed.set(f64::from(armed));
+}
+
+fn passivate(shared: &Arc<Shared>) {
+    let passivated = shared.registry.passivate(shared.settings.passivate_after);
+    if passivated > 0 {
+        tracing::debug!(passivated, "idle accounts have left memory");
+    }
+    shared.owners.forget_the_old(shared.clock.now(), OWNERS_KEPT);
+}
+
+/// Only a ledger that was away: one that answers says so with every commit.
+fn ask_the_ledger(shared: &Arc<Shared>) {
+    if shared.ledger_up.load(Ordering::Relaxed) {
+        return;
+    }
+    let shared = Arc::clone(shared);
+    shared.tracker.clone().spawn(async move {
+        let answer: Result<(), LedgerError> = shared.ledger.ping().await;
+        shared.note_ledger(answer.is_ok());
+    });
+}

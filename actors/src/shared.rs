@@ -1,0 +1,205 @@
+//! What every actor of one tree shares: the ports, the latch, the boards and the tables that outlive a crashed actor.
+//!
+//! State that must survive the crash of the actor that works on it lives here, behind short locks, and not in the actor:
+//! the orders in flight, the trigger index, who owns which decision. The actors are the order in which it is worked on.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use compact_str::CompactString;
+use nexus_engine::account::{Account, Effect};
+use nexus_engine::ids::{DecisionId, Symbol, Timestamp, UserId};
+use nexus_engine::instrument::Instrument;
+use nexus_engine::protection::Watch;
+use parking_lot::Mutex;
+use ractor::ActorRef;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::commit::Committer;
+use crate::engine::{Parts, Settings};
+use crate::latch::Latch;
+use crate::market::Market;
+use crate::meters::Meters;
+use crate::ports::{Clock, HotState, Ledger, Probe, Step, Venue};
+use crate::registry::Registry;
+use crate::risk::{Request, Task};
+use crate::router::{Orders, RouterMessage};
+use crate::supervisor::{Restarts, RootMessage};
+use crate::venue::VenueMessage;
+
+/// Whether the tree takes signals, and if not, why.
+pub(crate) type Serving = Result<(), &'static str>;
+
+/// Shared by every actor and task of one tree.
+pub(crate) struct Shared {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ledger: Arc<dyn Ledger>,
+    pub(crate) hot: Arc<dyn HotState>,
+    pub(crate) venues: BTreeMap<CompactString, Arc<dyn Venue>>,
+    pub(crate) instruments: BTreeMap<Symbol, Arc<Instrument>>,
+    pub(crate) settings: Settings,
+    pub(crate) probe: Option<Arc<dyn Probe>>,
+    pub(crate) latch: Latch,
+    pub(crate) market: Market,
+    pub(crate) registry: Registry,
+    pub(crate) owners: Owners,
+    pub(crate) orders: Orders,
+    pub(crate) committer: Committer,
+    pub(crate) meters: Meters,
+    pub(crate) restarts: Restarts,
+    /// Work that must not be cancelled with the actor or the caller that began it.
+    pub(crate) tracker: TaskTracker,
+    /// Cancelled when the tree ends.
+    pub(crate) closing: CancellationToken,
+    pub(crate) ledger_up: AtomicBool,
+    pub(crate) serving: ArcSwap<Serving>,
+    pub(crate) root: ArcSwapOption<ActorRef<RootMessage>>,
+    pub(crate) router: ArcSwapOption<ActorRef<RouterMessage>>,
+    pub(crate) venue_actors: Mutex<HashMap<CompactString, ActorRef<VenueMessage>>>,
+    /// Held while `HALT` is written, removed or looked at.
+    pub(crate) halt_file: tokio::sync::Mutex<()>,
+    /// Held by a resume: one at a time.
+    pub(crate) resume: tokio::sync::Mutex<()>,
+    /// Held while orders in doubt are asked about: one round at a time.
+    pub(crate) reconciling: tokio::sync::Mutex<()>,
+}
+
+impl Shared {
+    /// The shared state of a tree that has not begun.
+    pub(crate) fn new(parts: Parts, latch: Latch) -> Arc<Shared> {
+        let instruments: BTreeMap<_, _> = parts.instruments.into_iter().map(|i| (i.symbol.clone(), i)).collect();
+        let collar = parts.settings.ceilings.price_collar_percent;
+        Arc::new(Shared {
+            clock: parts.clock,
+            ledger: parts.ledger,
+            hot: parts.hot,
+            venues: parts.venues.into_iter().map(|venue| (CompactString::new(venue.name()), venue)).collect(),
+            market: Market::new(instruments.keys().cloned(), collar),
+            instruments,
+            settings: parts.settings,
+            probe: parts.probe,
+            latch,
+            registry: Registry::default(),
+            owners: Owners::default(),
+            orders: Orders::default(),
+            committer: Committer::new(),
+            meters: Meters::new(),
+            restarts: Restarts::default(),
+            tracker: TaskTracker::new(),
+            closing: CancellationToken::new(),
+            ledger_up: AtomicBool::new(true),
+            serving: ArcSwap::from_pointee(Err("starting")),
+            root: ArcSwapOption::empty(),
+            router: ArcSwapOption::empty(),
+            venue_actors: Mutex::new(HashMap::new()),
+            halt_file: tokio::sync::Mutex::new(()),
+            resume: tokio::sync::Mutex::new(()),
+            reconciling: tokio::sync::Mutex::new(()),
+        })
+    }
+
+    /// Tells the probe, when there is one, that an entry has come this far.
+    pub(crate) fn probe_at(&self, step: Step) {
+        if let Some(probe) = &self.probe {
+            probe.at(step);
+        }
+    }
+
+    /// Remembers whether the ledger answers.
+    pub(crate) fn note_ledger(&self, up: bool) {
+        if self.ledger_up.swap(up, Ordering::Relaxed) != up {
+            if up {
+                tracing::info!("the ledger answers again");
+            } else {
+                tracing::error!("the ledger does not answer; signals are refused, facts wait, stops still leave");
+            }
+        }
+    }
+
+    /// Spawns work that no actor's end cancels, only the end of the tree: what it leaves undone the next start takes up.
+    pub(crate) fn spawn_until_closing(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let closing = self.closing.clone();
+        self.tracker.spawn(async move {
+            tokio::select! {
+                () = closing.cancelled() => {}
+                () = work => {}
+            }
+        });
+    }
+
+    /// Arms what a position waits for; what is true already is looked at now.
+    pub(crate) fn arm(self: &Arc<Self>, user: UserId, watch: Watch, seen: Option<Timestamp>) {
+        if let Some(hit) = self.market.arm(user, watch, seen) {
+            self.look(hit.user, hit.decision);
+        }
+    }
+
+    /// Has an account look at a position.
+    pub(crate) fn look(self: &Arc<Self>, user: UserId, decision: DecisionId) {
+        let input = nexus_engine::account::Input::Look(decision);
+        self.registry.send(self, user, Request::of(Task::Step(input)));
+    }
+
+    /// Asks a venue for a cancel; other effects are not for this door.
+    pub(crate) fn cancel(self: &Arc<Self>, effect: &Effect) {
+        if let Effect::Cancel { order, symbol, venue } = effect {
+            crate::router::cancel(self, *order, symbol, venue);
+        }
+    }
+}
+
+/// Whose a decision is, so that a venue's report finds its account. Bounded by open lots and those that ended lately.
+#[derive(Default)]
+pub(crate) struct Owners {
+    map: Mutex<HashMap<DecisionId, Owner>>,
+}
+
+#[derive(Clone, Copy)]
+struct Owner {
+    user: UserId,
+    closed_at: Option<Timestamp>,
+}
+
+impl Owners {
+    /// A decision was accepted for a user.
+    pub(crate) fn insert(&self, decision: DecisionId, user: UserId) {
+        self.map.lock().insert(decision, Owner { user, closed_at: None });
+    }
+
+    /// Every lot of an account.
+    pub(crate) fn insert_all(&self, account: &Account) {
+        let mut map = self.map.lock();
+        for lot in account.lots.values() {
+            map.insert(lot.decision, Owner { user: account.user, closed_at: lot.closed_at });
+        }
+    }
+
+    /// A position ended; late reports still find it for a while.
+    pub(crate) fn close(&self, decision: DecisionId, now: Timestamp) {
+        if let Some(owner) = self.map.lock().get_mut(&decision) {
+            owner.closed_at = Some(now);
+        }
+    }
+
+    /// Whose it is.
+    pub(crate) fn find(&self, decision: DecisionId) -> Option<UserId> {
+        self.map.lock().get(&decision).map(|owner| owner.user)
+    }
+
+    /// Users with an accepted decision that has not ended, sorted.
+    pub(crate) fn open_users(&self) -> Vec<UserId> {
+        let mut users: Vec<_> =
+            self.map.lock().values().filter(|owner| owner.closed_at.is_none()).map(|owner| owner.user).collect();
+        users.sort_unstable();
+        users.dedup();
+        users
+    }
+
+    /// Forgets what ended longer ago than `keep`.
+    pub(crate) fn forget_the_old(&self, now: Timestamp, keep: std::time::Duration) {
+        self.map.lock().retain(|_, owner| owner.closed_at.is_none_or(|at| now.since(at) < keep));
+    }
+}

@@ -1,0 +1,216 @@
+//! Start-up is crash recovery; there is no other start.
+//!
+//! The latch is closed for entries while accounts with open business are read, their venues are asked what became of every
+//! order that has not ended, and each user's triggers are armed after that user's answers. Then the latch takes the state
+//! that was persisted (or that `HALT` says), entries that are proven absent and still wanted are sent, and fan-outs that
+//! were partly decided are finished. A venue that does not answer does not keep the others waiting: its questions go on in
+//! the background, and its orders count as exposure meanwhile.
+
+use std::sync::Arc;
+
+use futures::stream::{self, StreamExt};
+use nexus_engine::account::{Account, Ask};
+use nexus_engine::gate::TradingState;
+use nexus_engine::ids::UserId;
+use nexus_engine::order::{News, Order};
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::unbounded_channel;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+
+use crate::attempt::{query_until_known, replay};
+use crate::commit::Approved;
+use crate::dispatcher::Dispatcher;
+use crate::engine::{GateStatus, Parts, StartError};
+use crate::kill_switch::{self, read_halt};
+use crate::ports::LedgerError;
+use crate::reports::tell;
+use crate::risk::{Request, RiskError, Task};
+use crate::router::{ExitOrder, Outgoing};
+use crate::shared::Shared;
+use crate::supervisor::keep_running;
+use crate::{commit, schedule, venue};
+
+/// Accounts read, or reconciled, at once.
+const READS_AT_ONCE: usize = 64;
+
+/// The state that the latch will take: what `HALT` says, else what was persisted, else (a first start) active.
+pub(crate) async fn persisted_state(parts: &Parts) -> Result<GateStatus, StartError> {
+    std::fs::create_dir_all(&parts.settings.data_dir)?;
+    let now = parts.clock.now();
+    let record = match parts.ledger.trading_state().await {
+        Ok(record) => record,
+        Err(LedgerError::Corrupt(what)) => {
+            let reason = Some(format!("the persisted trading state is unreadable: {what}"));
+            return Ok(GateStatus {
+                state: TradingState::Halted,
+                epoch: 1,
+                since: now,
+                reason,
+                by: "start".to_owned(),
+            });
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let persisted = record.map_or_else(
+        || GateStatus { state: TradingState::Active, epoch: 1, since: now, reason: None, by: "first start".to_owned() },
+        |r| GateStatus { state: r.state, epoch: r.epoch, since: r.since, reason: r.reason, by: r.by },
+    );
+    Ok(match read_halt(&parts.settings.data_dir, now)? {
+        // A stop that the ledger has as well.
+        Some(halt) if persisted.state >= halt.state && persisted.epoch >= halt.epoch => persisted,
+        Some(halt) => GateStatus { epoch: halt.epoch.max(persisted.epoch + 1), ..halt },
+        None => persisted,
+    })
+}
+
+/// Starts the loops that live as long as the tree.
+pub(crate) fn start_loops(shared: &Arc<Shared>) {
+    let committer = Arc::clone(shared);
+    keep_running(shared, "committer", move || commit::run(Arc::clone(&committer)));
+    for port in shared.venues.values() {
+        let (sender, reports) = unbounded_channel();
+        port.connect(sender);
+        let (pumped, reports) = (Arc::clone(shared), Arc::new(tokio::sync::Mutex::new(reports)));
+        keep_running(shared, "reports", move || venue::pump(Arc::clone(&pumped), Arc::clone(&reports)));
+    }
+    let scheduled = Arc::clone(shared);
+    keep_running(shared, "schedule", move || schedule::run(Arc::clone(&scheduled)));
+}
+
+/// Recovers, and opens the latch to `target` unless somebody has stopped meanwhile.
+pub(crate) async fn recover(
+    shared: &Arc<Shared>,
+    dispatcher: &Arc<Dispatcher>,
+    target: GateStatus,
+) -> Result<(), StartError> {
+    for symbol in shared.instruments.keys() {
+        if let Some(mark) = shared.hot.mark(symbol).await {
+            shared.market.remember(mark);
+        }
+    }
+    let mut wanted = Vec::new();
+    let mut users = JoinSet::new();
+    let open = shared.ledger.users_with_open_business().await?;
+    let mut accounts = stream::iter(open).map(|user| show(shared, user)).buffer_unordered(READS_AT_ONCE);
+    let questions = Arc::new(Semaphore::new(READS_AT_ONCE));
+    while let Some(account) = accounts.next().await {
+        users.spawn(reconcile(Arc::clone(shared), account?, Arc::clone(&questions)));
+    }
+    drop(accounts);
+    let deadline = Instant::now() + shared.settings.answer_within;
+    while let Ok(Some(done)) = timeout_at(deadline, users.join_next()).await {
+        match done {
+            Ok(asks) => wanted.extend(asks),
+            Err(error) => tracing::error!(%error, "the reconciliation of an account has failed"),
+        }
+    }
+    let unfinished = shared.ledger.unfinished_signals().await?;
+    let before = shared.latch.gate().epoch;
+    if !shared.latch.open(before, target) {
+        tracing::warn!("a stop came while starting; it stays in force");
+    }
+    if shared.latch.gate().state != TradingState::Active {
+        // A stop that only HALT remembered is told to the ledger as well.
+        kill_switch::persist(shared, &shared.latch.status());
+    }
+    send_entries(shared, wanted);
+    if !users.is_empty() {
+        tracing::warn!(users = users.len(), "a venue has not answered; its orders are asked about in the background");
+        let late = Arc::clone(shared);
+        shared.spawn_until_closing(async move {
+            while let Some(done) = users.join_next().await {
+                match done {
+                    Ok(asks) => send_entries(&late, asks),
+                    Err(error) => tracing::error!(%error, "the reconciliation of an account has failed"),
+                }
+            }
+        });
+    }
+    for signal in unfinished {
+        dispatcher.finish(signal.record, signal.undecided).await;
+    }
+    Ok(())
+}
+
+/// Reads an account through its risk actor.
+async fn show(shared: &Arc<Shared>, user: UserId) -> Result<Arc<Account>, LedgerError> {
+    let (request, outcome) = Request::with_reply(Task::Show);
+    shared.registry.send(shared, user, request);
+    match outcome.await {
+        Ok(Ok(outcome)) => Ok(outcome.account),
+        Ok(Err(RiskError::Ledger(error))) => Err(error),
+        Ok(Err(error @ (RiskError::UnknownUser | RiskError::Panicked))) => {
+            Err(LedgerError::Corrupt(format!("an account with open business cannot be read: {error:?}")))
+        }
+        Err(_) => Err(LedgerError::Unavailable("a risk actor has ended".to_owned())),
+    }
+}
+
+/// Asks about every order of an account that has not ended, then arms and cancels what the account still wants. Returns the
+/// entries to be sent once the latch is open.
+async fn reconcile(shared: Arc<Shared>, account: Arc<Account>, questions: Arc<Semaphore>) -> Vec<Ask> {
+    // The semaphore is never closed; without a permit the questions would only be asked at once.
+    let _turn = questions.acquire().await;
+    let recovery = account.recovery();
+    let mut entries = Vec::new();
+    for ask in recovery.ask {
+        let Some(venue) = shared.venues.get(&ask.venue).cloned() else {
+            tracing::error!(order = %ask.order, venue = %ask.venue, "an order is at a venue that does not exist any more");
+            continue;
+        };
+        match query_until_known(&shared, &venue, ask.order, &ask.symbol).await {
+            Some(found) => replay(&shared, found),
+            None => match ask.resend.clone() {
+                Some(_) if ask.order.is_entry() => entries.push(ask),
+                Some(order) => {
+                    if let Some(exit) = ExitOrder::new(order) {
+                        crate::router::submit(&shared, Outgoing::Exit(exit));
+                    }
+                }
+                None if ask.order.is_entry() => {
+                    tell(&shared, ask.order, News::NeverSent { reason: "not at the venue".into() });
+                }
+                // The next exit of an open position: it had not left.
+                None => {}
+            },
+        }
+    }
+    let (request, armed) = Request::with_reply(Task::Arm);
+    shared.registry.send(&shared, account.user, request);
+    if armed.await.is_err() {
+        tracing::error!(user = %account.user, "a risk actor has ended before its triggers were armed");
+    }
+    recovery.cancel.iter().for_each(|effect| shared.cancel(effect));
+    entries
+}
+
+fn send_entries(shared: &Arc<Shared>, asks: Vec<Ask>) {
+    let epoch = shared.latch.gate().epoch;
+    for approved in asks.into_iter().filter_map(|ask| Approved::by_the_ledger(ask, epoch)) {
+        crate::router::submit(shared, Outgoing::Entry(approved));
+    }
+}
+
+/// Asks about orders that are in doubt and that no task is asking about.
+pub(crate) async fn reconcile_doubts(shared: &Arc<Shared>) {
+    let Ok(_one_round) = shared.reconciling.try_lock() else { return };
+    for user in shared.owners.open_users() {
+        let Some(account) = shared.registry.committed(user) else { continue };
+        for order in doubts(shared, &account) {
+            let Some(venue) = shared.venues.get(&order.venue) else { continue };
+            if let Some(found) = query_until_known(shared, venue, order.id, &order.symbol).await {
+                replay(shared, found);
+            }
+        }
+    }
+}
+
+fn doubts(shared: &Shared, account: &Account) -> Vec<Order> {
+    let orders = account.lots.values().flat_map(|lot| std::iter::once(&lot.entry).chain(&lot.exits));
+    let in_doubt = |order: &&Order| {
+        let asked_about = shared.orders.contains(order.id);
+        order.unknown && !order.status.is_terminal() && !asked_about
+    };
+    orders.filter(in_doubt).cloned().collect()
+}

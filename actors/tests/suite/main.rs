@@ -1,0 +1,10 @@
+//! The actor tree against doubles of its ports, with faults: whole flows, each a promise.
+
+mod crashes;
+mod faults;
+mod flows;
+mod ledger;
+mod router;
+mod stops;
+mod venue;
+mod world;

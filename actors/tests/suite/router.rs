@@ -1,0 +1,78 @@
+//! What goes wrong between here and a venue: lost replies, lost requests, refusals, and things not sent.
+
+use std::sync::atomic::Ordering;
+
+use nexus_engine::account::Account;
+use nexus_engine::order::OrderStatus;
+use nexus_engine::units::Money;
+
+use crate::venue::Trouble;
+use crate::world::{World, entry_of, until, user};
+
+fn status_is(status: OrderStatus) -> impl Fn(&Account) -> bool {
+    move |account| account.lots.values().next().is_some_and(|lot| lot.entry.status == status && !lot.entry.unknown)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_is_lost_on_the_way_there_is_exactly_one_live_order() {
+    // Trouble on the way, and how often the order is written: again only when the venue proved not to have it.
+    let table: [(&[Trouble], usize); 5] = [
+        (&[], 1),
+        (&[Trouble::LostReply], 1),
+        (&[Trouble::LostRequest], 2),
+        (&[Trouble::NotSent, Trouble::NotSent, Trouble::LostReply], 1),
+        (&[Trouble::LostRequest, Trouble::LostRequest, Trouble::LostReply], 3),
+    ];
+    for (troubles, written) in table {
+        let world = World::new(1);
+        let engine = world.start().await;
+        troubles.iter().for_each(|trouble| world.venue.trouble(*trouble));
+        let entry = entry_of(&engine.submit(world.signal("a")).await);
+        let account = world.until_account(user(1), "the entry is filled", status_is(OrderStatus::Filled)).await;
+        assert_eq!(world.venue.orders(), [entry], "{troubles:?}");
+        assert_eq!(world.venue.written(entry), written, "{troubles:?}");
+        assert_eq!(account.lots[&entry.decision].executions.len(), 1, "{troubles:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rejected_entry_gives_its_reservation_back() {
+    let world = World::new(1);
+    let engine = world.start().await;
+    world.venue.trouble(Trouble::Rejected);
+    entry_of(&engine.submit(world.signal("a")).await);
+    let account = world.until_account(user(1), "it is rejected", status_is(OrderStatus::Rejected)).await;
+    assert_eq!(account.reserved_risk(), Money::ZERO);
+    assert!(!account.has_open_business());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_entry_that_cannot_leave_in_time_never_does() {
+    let mut world = World::new(1);
+    world.settings.ceilings.max_signal_age = std::time::Duration::from_millis(1);
+    let engine = world.start().await;
+    world.venue.unreachable.store(true, Ordering::SeqCst);
+    entry_of(&engine.submit(world.signal("a")).await);
+    // The clock of the next marks passes the time by which it had to leave.
+    world.mark(&engine, "1.08490", "1.08500").await;
+    world.mark(&engine, "1.08490", "1.08500").await;
+    let account = world.until_account(user(1), "it is given up", status_is(OrderStatus::Cancelled)).await;
+    world.venue.unreachable.store(false, Ordering::SeqCst);
+    assert_eq!(account.reserved_risk(), Money::ZERO);
+    assert!(world.venue.wire().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_report_of_an_order_that_nobody_knows_breaks_nothing() {
+    let world = World::new(1);
+    let engine = world.start().await;
+    let entry = entry_of(&engine.submit(world.signal("a")).await);
+    world.until_account(user(1), "the entry is filled", status_is(OrderStatus::Filled)).await;
+    // Another tree, which does not know the order, hears of it.
+    let stranger = World { venue: world.venue.clone(), ..World::new(1) };
+    let other = stranger.start().await;
+    world.venue.repeat_reports();
+    let answer = other.set_trading(user(1), false).await.unwrap();
+    assert!(answer.lots.is_empty());
+    until("the first tree still serves", || world.venue.orders().contains(&entry).then_some(())).await;
+}
