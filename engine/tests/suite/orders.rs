@@ -13,7 +13,7 @@ use proptest::test_runner::{TestCaseError, TestCaseResult};
 
 use crate::check;
 use crate::compare;
-use crate::generate::{Op, SignalSeed, Step, roomy, sound_signal, story};
+use crate::generate::{Op, SignalSeed, Step, roomy, sound_signal};
 use crate::model::Steps;
 use crate::world::{World, decision, order};
 
@@ -131,15 +131,6 @@ fn same_in_any_order(
     shuffled(reports, order_heard).into_iter().try_for_each(|report| mixed.tell(report))?;
     prop_assert_eq!(essence(&mixed.account), essence(&straight.account), "the order of reports made a difference");
     compare::profit_and_loss(&mixed.account, &mixed.record)
-}
-
-#[test]
-fn a_venue_that_breaks_its_word_breaks_nothing_else() {
-    check(150, &story(60), |(setup, steps)| {
-        let mut world = World::new(&setup);
-        world.lying_venue = true;
-        steps.iter().try_for_each(|step| world.run(step))
-    });
 }
 
 /// A lot that ended is remembered for a while: its late fill is still counted, and so is the trade.
