@@ -70,6 +70,7 @@ async fn a_send_that_is_held_is_dropped_by_a_stop_and_asked_about() {
     until("the send hangs with its permit", || (world.venue.held.load(Ordering::SeqCst) == 1).then_some(())).await;
     let began = std::time::Instant::now();
     let answer = engine.stop(StopRequest { cancel_open_orders: false, ..stop() }).await;
+    assert_eq!(world.venue.held.load(Ordering::SeqCst), 0, "dropped before the stop answers");
     assert!(began.elapsed() >= world.settings.stop_grace, "it had its grace");
     assert!(began.elapsed() < Duration::from_secs(2));
     assert!(answer.persisted);
