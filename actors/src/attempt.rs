@@ -15,7 +15,6 @@ use nexus_engine::retry::{ATTEMPTS_MAX, backoff};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::latch::Latch;
 use crate::ports::{CancelReply, SendPermit, Step, SubmitReply, Venue, VenueError, VenueOrder};
 use crate::reports::{deliver, tell};
 use crate::router::{Cancel, Outgoing};
@@ -23,7 +22,7 @@ use crate::shared::Shared;
 
 /// The permit of one attempt.
 struct GatePermit<'a> {
-    latch: &'a Latch,
+    shared: &'a Shared,
     /// None for an exit: it always passes.
     epoch: Option<u64>,
     /// Whether the venue has begun to write.
@@ -33,10 +32,13 @@ struct GatePermit<'a> {
 impl SendPermit for GatePermit<'_> {
     fn enter(&self) -> Result<Box<dyn Send + '_>, VenueError> {
         let guard: Box<dyn Send + '_> = match self.epoch {
-            Some(epoch) => Box::new(self.latch.enter(epoch)?),
+            Some(epoch) => Box::new(self.shared.latch.enter(epoch)?),
             None => Box::new(()),
         };
         self.entered.store(true, Ordering::SeqCst);
+        if self.epoch.is_some() {
+            self.shared.probe_at(Step::InSend);
+        }
         Ok(guard)
     }
 }
@@ -110,11 +112,7 @@ impl Attempt {
 
     async fn send(&self, attempt: u32) -> Sent {
         let order = self.order();
-        let permit =
-            GatePermit { latch: &self.shared.latch, epoch: self.outgoing.epoch(), entered: AtomicBool::new(false) };
-        if order.id.is_entry() {
-            self.shared.probe_at(Step::InSend);
-        }
+        let permit = GatePermit { shared: &self.shared, epoch: self.outgoing.epoch(), entered: AtomicBool::new(false) };
         // A stop drops an entry that is held at its venue; an exit is not the stop's business.
         let held = self.outgoing.epoch().map(|_| self.shared.latch.sends());
         let dropped = async {

@@ -241,7 +241,6 @@ async fn commit_batch(shared: &Arc<Shared>, batch: Vec<Pending>) {
     let written = shared.tracker.spawn(async move {
         if has_entry {
             writer.probe_at(Step::BeforeCommit);
-            writer.probe_at(Step::InCommit);
         }
         writer.ledger.commit(records).await
     });

@@ -272,11 +272,11 @@ pub trait Venue: Send + Sync + 'static {
 pub enum Step {
     /// A batch is complete and has not been handed to the ledger.
     BeforeCommit,
-    /// The ledger has the batch and has not answered.
+    /// The ledger has written the batch and not yet made it durable. (The ledger itself calls this one.)
     InCommit,
     /// The decision is durable and its order has not been handed to the router.
     AfterCommitBeforeSend,
-    /// The order is about to be given to its venue.
+    /// The gate has let the order through and its first byte is about to be written.
     InSend,
     /// The venue has answered and nobody has been told.
     AfterSendBeforeReport,

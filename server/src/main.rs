@@ -1,3 +1,7 @@
-//! Placeholder.
+//! The binary `nexus`. Everything that it does is in the library beside it.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    nexus_server::cli::run()
+}

@@ -5,7 +5,7 @@
 
 use compact_str::CompactString;
 use futures::future::BoxFuture;
-use nexus_engine::account::Account;
+use nexus_engine::account::{Account, Context, Event, Input};
 use nexus_engine::ids::{FeedId, Symbol, Timestamp, UserId};
 use nexus_engine::instrument::Currency;
 use nexus_engine::units::{Money, Price, Quantity};
@@ -182,6 +182,21 @@ pub struct FillRow {
     pub user: UserId,
 }
 
+/// A turn as the record holds it: enough to take it again.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TurnRow {
+    /// The version of the account after it.
+    pub version: u64,
+    /// The time of the turn.
+    pub now: Timestamp,
+    /// What it answered to.
+    pub input: Input,
+    /// The world when it began.
+    pub context: Context,
+    /// The facts that followed.
+    pub events: Vec<Event>,
+}
+
 /// Shorthand for the future of a directory call.
 pub type Reply<'a, T> = BoxFuture<'a, Result<T, DirectoryError>>;
 
@@ -206,7 +221,10 @@ pub trait Directory: Send + Sync + 'static {
     fn feed_by_name(&self, name: &str) -> Reply<'_, Option<Feed>>;
     /// The feed whose API key has this SHA-256.
     fn feed_by_key(&self, api_key_sha256: &str) -> Reply<'_, Option<Feed>>;
-    /// Replaces a feed's secrets.
+    /// The secrets that a live feed's webhook signatures may be made with, newest first: the current one and, for a day after
+    /// a rotation, the one before.
+    fn webhook_secrets(&self, id: FeedId) -> Reply<'_, Vec<String>>;
+    /// Replaces a feed's secrets. The old API key is dead at once.
     fn rotate_feed(&self, id: FeedId, secrets: FeedSecrets) -> Reply<'_, ()>;
     /// Ends a feed: its key is dead, its name is free, its subscriptions are gone; its signals stay in the record.
     fn delete_feed(&self, id: FeedId) -> Reply<'_, ()>;
@@ -233,4 +251,9 @@ pub trait Directory: Send + Sync + 'static {
     fn fills(&self, user: UserId, page: PageRequest) -> Reply<'_, Page<FillRow>>;
     /// The decisions on a signal, by user.
     fn signal_decisions(&self, signal: nexus_engine::ids::SignalId, page: PageRequest) -> Reply<'_, Page<DecisionRow>>;
+
+    /// A user's account as it was opened, before its first turn: where a replay begins.
+    fn opened_account(&self, user: UserId) -> Reply<'_, Option<Account>>;
+    /// A user's turns, oldest first.
+    fn turns(&self, user: UserId, page: PageRequest) -> Reply<'_, Page<TurnRow>>;
 }

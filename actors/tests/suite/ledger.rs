@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use nexus_actors::ports::{
-    CommitVerdict, Ledger, LedgerError, SignalRecord, TradingStateRecord, TurnRecord, UnfinishedSignal,
+    CommitVerdict, Ledger, LedgerError, Probe, SignalRecord, Step, TradingStateRecord, TurnRecord, UnfinishedSignal,
 };
 use nexus_engine::account::{Account, Decision, Event, Input, Verdict};
 use nexus_engine::ids::{DecisionId, FeedId, SignalId, UserId};
@@ -43,6 +43,8 @@ struct Tables {
 pub struct MemoryLedger {
     tables: Mutex<Tables>,
     pub commits: AtomicUsize,
+    /// Looks on in the middle of each commit of a decision, as it does in a real ledger.
+    pub probe: Mutex<Option<Arc<dyn Probe>>>,
 }
 
 impl MemoryLedger {
@@ -153,6 +155,11 @@ impl Ledger for MemoryLedger {
                 return Err(LedgerError::InDoubt("request lost".to_owned()));
             }
             let mut veto = fault == Some(Fault::Veto);
+            if batch.iter().any(|turn| turn.signal.is_some())
+                && let Some(probe) = self.probe.lock().clone()
+            {
+                probe.at(Step::InCommit);
+            }
             let verdicts = batch.iter().map(|turn| tables.write(turn, &mut veto)).collect();
             if fault == Some(Fault::LostAnswer) {
                 return Err(LedgerError::InDoubt("answer lost".to_owned()));

@@ -169,6 +169,7 @@ impl World {
             directory,
             settings,
         };
+        *world.ledger.probe.lock() = Some(world.hooks.clone());
         let users: Vec<_> = (1..=users).map(user).collect();
         for user in &users {
             world.ledger.open(Account::open(*user, "USD".into(), Money::whole(500), wide()));

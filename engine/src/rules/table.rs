@@ -247,3 +247,21 @@ fn one_signal_is_decided_once_and_a_step_without_events_changes_nothing() {
     assert!(turn.events.is_empty() && turn.effects.is_empty());
     assert_eq!(world.account, before);
 }
+
+/// The list that people read is the list that the engine refuses by. `NEXUS_WRITE_DOCS=1` writes it anew.
+#[test]
+fn the_documented_refusals_are_these() {
+    let mut text = String::from(
+        "# Refusals\n\nWhy a signal is not acted on for a user: the closed list, in the order in which the rules are asked. The \
+         first rule that\nrefuses speaks, so a decision names one reason. A signal that cannot be parsed is an error \
+         (400 or 422), not a decision.\n\n| code | what it means |\n|---|---|\n",
+    );
+    for refusal in Refusal::ALL {
+        text += &format!("| `{}` | {} |\n", refusal.code(), refusal.meaning().trim());
+    }
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/REFUSALS.md");
+    if std::env::var_os("NEXUS_WRITE_DOCS").is_some() {
+        std::fs::write(file, &text).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(file).unwrap_or_default(), text, "run with NEXUS_WRITE_DOCS=1");
+}

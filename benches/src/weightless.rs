@@ -1,0 +1,169 @@
+//! Ports that weigh nothing, so that what is left to measure is the actors.
+//!
+//! The ledger commits at once and keeps only the newest account; the venue rejects every order, which gives its reservation
+//! and count back, so that every account stays as it is and every signal can be accepted; the clock runs an hour a second, so that
+//! what an account remembers of its last hour stays as small as in life. Signals are forgotten: each is sent once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use compact_str::CompactString;
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, ready};
+use nexus_actors::ports::{
+    CancelReply, Clock, CommitVerdict, HotState, Ledger, LedgerError, SendPermit, SignalRecord, SubmitReply,
+    TradingStateRecord, TurnRecord, UnfinishedSignal, Venue, VenueError, VenueOrder,
+};
+use nexus_engine::account::Account;
+use nexus_engine::ids::{ClientOrderId, FeedId, SignalId, Symbol, Timestamp, UserId};
+use nexus_engine::instrument::Mark;
+use nexus_engine::order::{OrderRequest, Report};
+use nexus_engine::turn::Decision;
+use parking_lot::Mutex;
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::world::START;
+
+/// An hour a second.
+pub struct FastClock(Instant);
+
+impl FastClock {
+    /// Begins at the world's start.
+    pub fn new() -> Self {
+        Self(Instant::now())
+    }
+}
+
+impl Clock for FastClock {
+    fn now(&self) -> Timestamp {
+        START.after(self.0.elapsed() * 3_600)
+    }
+}
+
+fn at_once<'a, T: Send + 'a>(value: T) -> BoxFuture<'a, Result<T, LedgerError>> {
+    ready(Ok(value)).boxed()
+}
+
+/// Commits at once. The n-th feed has one subscriber: the user of the same number.
+pub struct MemoryLedger {
+    accounts: Mutex<HashMap<UserId, Arc<Account>>>,
+    trading_state: Mutex<Option<TradingStateRecord>>,
+}
+
+impl MemoryLedger {
+    /// Holds these accounts.
+    pub fn holding(accounts: impl IntoIterator<Item = Account>) -> Self {
+        let accounts = accounts.into_iter().map(|account| (account.user, Arc::new(account))).collect();
+        Self { accounts: Mutex::new(accounts), trading_state: Mutex::new(None) }
+    }
+}
+
+impl Ledger for MemoryLedger {
+    fn commit(&self, batch: Vec<TurnRecord>) -> BoxFuture<'_, Result<Vec<CommitVerdict>, LedgerError>> {
+        let mut accounts = self.accounts.lock();
+        let verdicts = batch.into_iter().map(|record| {
+            accounts.insert(record.user, record.after);
+            CommitVerdict::Committed
+        });
+        at_once(verdicts.collect())
+    }
+
+    fn load_account(&self, user: UserId) -> BoxFuture<'_, Result<Option<Account>, LedgerError>> {
+        at_once(self.accounts.lock().get(&user).map(|account| Account::clone(account)))
+    }
+
+    fn record_signal(&self, _record: Arc<SignalRecord>) -> BoxFuture<'_, Result<(), LedgerError>> {
+        at_once(())
+    }
+
+    fn find_signal(&self, _id: SignalId) -> BoxFuture<'_, Result<Option<SignalRecord>, LedgerError>> {
+        at_once(None)
+    }
+
+    fn decisions_on(&self, _id: SignalId) -> BoxFuture<'_, Result<Vec<Decision>, LedgerError>> {
+        at_once(Vec::new())
+    }
+
+    fn unfinished_signals(&self) -> BoxFuture<'_, Result<Vec<UnfinishedSignal>, LedgerError>> {
+        at_once(Vec::new())
+    }
+
+    fn users_with_open_business(&self) -> BoxFuture<'_, Result<Vec<UserId>, LedgerError>> {
+        at_once(Vec::new())
+    }
+
+    fn subscribers(&self, feed: FeedId) -> BoxFuture<'_, Result<Vec<UserId>, LedgerError>> {
+        at_once(vec![UserId(feed.0)])
+    }
+
+    fn trading_state(&self) -> BoxFuture<'_, Result<Option<TradingStateRecord>, LedgerError>> {
+        at_once(self.trading_state.lock().clone())
+    }
+
+    fn set_trading_state(&self, record: TradingStateRecord) -> BoxFuture<'_, Result<(), LedgerError>> {
+        *self.trading_state.lock() = Some(record);
+        at_once(())
+    }
+
+    fn ping(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
+        at_once(())
+    }
+}
+
+/// Keeps nothing: the actors hold what they need.
+pub struct NoHotState;
+
+impl HotState for NoHotState {
+    fn put_account(&self, _account: Arc<Account>) {}
+
+    fn account(&self, _user: UserId) -> BoxFuture<'_, Option<Arc<Account>>> {
+        ready(None).boxed()
+    }
+
+    fn forget_account(&self, _user: UserId) {}
+
+    fn put_mark(&self, _mark: Mark) {}
+
+    fn mark(&self, _symbol: &Symbol) -> BoxFuture<'_, Option<Mark>> {
+        ready(None).boxed()
+    }
+
+    fn revoke_token(&self, _token_id: CompactString, _until_unix_s: i64) {}
+
+    fn is_revoked(&self, _token_id: &str) -> BoxFuture<'_, bool> {
+        ready(false).boxed()
+    }
+}
+
+/// Rejects every order.
+pub struct RejectingVenue;
+
+impl Venue for RejectingVenue {
+    fn name(&self) -> &str {
+        "paper"
+    }
+
+    fn connect(&self, _reports: UnboundedSender<Report>) {}
+
+    fn submit<'a>(
+        &'a self,
+        _order: &'a OrderRequest,
+        permit: &'a dyn SendPermit,
+    ) -> BoxFuture<'a, Result<SubmitReply, VenueError>> {
+        let entered = permit.enter().map(drop);
+        ready(entered.map(|()| SubmitReply::Rejected("closed".into()))).boxed()
+    }
+
+    fn cancel<'a>(&'a self, _: ClientOrderId, _: &'a Symbol) -> BoxFuture<'a, Result<CancelReply, VenueError>> {
+        ready(Ok(CancelReply::NothingToCancel)).boxed()
+    }
+
+    fn query<'a>(&'a self, _: ClientOrderId, _: &'a Symbol) -> BoxFuture<'a, Result<Option<VenueOrder>, VenueError>> {
+        ready(Ok(None)).boxed()
+    }
+
+    fn working_orders(&self) -> BoxFuture<'_, Result<Vec<ClientOrderId>, VenueError>> {
+        ready(Ok(Vec::new())).boxed()
+    }
+}

@@ -1,0 +1,325 @@
+//! `kill -9` at points drawn over the named steps. After each restart: every answered signal has its decisions, the state
+//! equals that of a run that was never interrupted, the venue's book has each client order id once, nothing is unknown.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::client::{Api, Reply, now};
+use super::process::{Engine, Started, passes_file, start, tail};
+
+/// Hits wanted on each step.
+const HITS_MIN: u32 = 5;
+/// How long a state may take to settle.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a trader's script does, one act after another.
+enum Act {
+    Mark(&'static str, &'static str, &'static str),
+    Signal(&'static str, &'static str),
+}
+
+/// A day of three users on two markets: market and limit entries, a target, a stop, a break-even, refusals.
+const SCRIPT: &[Act] = &[
+    Act::Mark("EURUSD", "1.08495", "1.08505"),
+    Act::Mark("BTCUSD", "60000.00", "60010.00"),
+    Act::Signal(
+        "s1",
+        r#"{"symbol":"EURUSD","side":"buy","timeframe":"3H","stop_loss":"1.08300","take_profit":"1.08900"}"#,
+    ),
+    Act::Signal(
+        "s2",
+        r#"{"symbol":"BTCUSD","side":"sell","timeframe":"6H","order_type":"limit","entry_price":"60100.00","stop_loss":"60500.00","take_profit":"59500.00"}"#,
+    ),
+    Act::Signal(
+        "s3",
+        r#"{"symbol":"EURUSD","side":"sell","timeframe":"6H","stop_loss":"1.08700","take_profit":"1.08100"}"#,
+    ),
+    Act::Mark("BTCUSD", "60110.00", "60120.00"),
+    Act::Mark("EURUSD", "1.08900", "1.08910"),
+    Act::Signal(
+        "s4",
+        r#"{"symbol":"EURUSD","side":"sell","timeframe":"6H","stop_loss":"1.09100","take_profit":"1.08500","protection":{"breakeven_at_r":"1"}}"#,
+    ),
+    Act::Mark("EURUSD", "1.08650", "1.08660"),
+    Act::Mark("EURUSD", "1.08890", "1.08900"),
+    Act::Mark("BTCUSD", "60510.00", "60520.00"),
+    Act::Signal(
+        "s5",
+        r#"{"symbol":"BTCUSD","side":"buy","timeframe":"9H","stop_loss":"60100.00","take_profit":"61500.00"}"#,
+    ),
+];
+
+/// Ids and secrets that outlive a crash of the engine.
+struct Cast {
+    feed_key: String,
+    users: Vec<(String, String)>,
+    admin: String,
+}
+
+/// One engine folder and whatever runs on it.
+struct Stage<'a> {
+    dir: &'a Path,
+    engine: Option<Engine>,
+    crashes: u32,
+}
+
+impl Stage<'_> {
+    fn rise(&mut self, trap: Option<&str>) {
+        self.engine = match start(self.dir, trap) {
+            Started::Listening(engine) => Some(engine),
+            Started::Died => {
+                self.crashes += 1;
+                match start(self.dir, None) {
+                    Started::Listening(engine) => Some(engine),
+                    Started::Died => panic!("died without a trap\n{}", tail(self.dir)),
+                }
+            }
+        };
+    }
+
+    fn api(&self) -> Api {
+        Api::new(&self.engine.as_ref().unwrap().url)
+    }
+
+    /// Repeats a call until it is answered; a death in between is followed by a restart.
+    async fn insist(&mut self, method: Method, path: &str, token: &str, body: Option<&Value>) -> Value {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match self.api().call(method.clone(), path, Some(token), body).await {
+                Reply::Answered(status, value) if status.is_success() => return value,
+                Reply::Answered(status, value) if !status.is_server_error() => panic!("{path}: {status} {value}"),
+                Reply::Answered(..) | Reply::Gone => {}
+            }
+            self.revive();
+            assert!(Instant::now() < until, "{path}: no answer\n{}", tail(self.dir));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn revive(&mut self) {
+        if self.engine.as_mut().is_some_and(Engine::is_dead) {
+            self.crashes += 1;
+            self.rise(None);
+        }
+    }
+}
+
+async fn cast(stage: &Stage<'_>) -> Cast {
+    let api = stage.api();
+    let admin = api.login().await.unwrap();
+    let feed = api.must(Method::POST, "/api/v1/feeds", &admin, Some(&json!({"name": "script"}))).await;
+    let mut users = Vec::new();
+    for (name, equity) in [("ann", "500.00"), ("bob", "150.00"), ("cid", "2000.00")] {
+        let body = json!({"username": name, "password": "Example-User-1!", "role": "user", "equity": equity, "currency": "USD"});
+        let user = api.must(Method::POST, "/api/v1/users", &admin, Some(&body)).await;
+        let id = user["id"].as_str().unwrap().to_owned();
+        let path = format!("/api/v1/feeds/{}/subscribers/{id}", feed["id"].as_str().unwrap());
+        api.must(Method::PUT, &path, &admin, Some(&json!({}))).await;
+        users.push((name.to_owned(), id));
+    }
+    Cast { feed_key: feed["api_key"].as_str().unwrap().to_owned(), users, admin }
+}
+
+/// Plays the script; returns the answer that each signal got.
+async fn play(stage: &mut Stage<'_>, cast: &Cast) -> BTreeMap<String, Value> {
+    let mut answers = BTreeMap::new();
+    let mut marks: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
+    for act in SCRIPT {
+        match act {
+            Act::Mark(symbol, bid, ask) => {
+                marks.insert(symbol, (bid, ask));
+                push(stage, cast, &marks).await;
+            }
+            Act::Signal(id, text) => {
+                let mut body: Value = serde_json::from_str(text).unwrap();
+                body["id"] = json!(id);
+                let answer = loop {
+                    // A restarted engine has forgotten the market; a feed goes on telling it.
+                    push(stage, cast, &marks).await;
+                    let answer = stage.insist(Method::POST, "/api/v1/signals", &cast.feed_key, Some(&body)).await;
+                    if answer["decided"] == 3 {
+                        break answer;
+                    }
+                };
+                answers.insert((*id).to_owned(), answer);
+            }
+        }
+        settle(stage, cast).await;
+    }
+    answers
+}
+
+async fn push(stage: &mut Stage<'_>, cast: &Cast, marks: &BTreeMap<&str, (&str, &str)>) {
+    let at = now();
+    let body: Vec<Value> =
+        marks.iter().map(|(symbol, (bid, ask))| json!({"symbol": symbol, "bid": bid, "ask": ask, "at": at})).collect();
+    stage.insist(Method::POST, "/api/v1/marks", &cast.feed_key, Some(&Value::Array(body))).await;
+}
+
+/// Waits until nothing is on its way: no order planned or unknown, and the same state twice.
+async fn settle(stage: &mut Stage<'_>, cast: &Cast) {
+    let until = Instant::now() + PATIENCE;
+    let mut before = None;
+    loop {
+        let state = picture(stage, cast).await;
+        let moving = state.values().any(|user| {
+            let orders = user["orders"].as_array().unwrap();
+            orders
+                .iter()
+                .any(|order| order["status"] == "planned" || order["kind"] == "market" && order["status"] == "working")
+        });
+        if !moving && before.as_ref() == Some(&state) {
+            return;
+        }
+        assert!(Instant::now() < until, "never settles: {state:?}\n{}", tail(stage.dir));
+        before = Some(state);
+    }
+}
+
+/// What must be equal in both runs: everything but ids and times.
+async fn picture(stage: &mut Stage<'_>, cast: &Cast) -> BTreeMap<String, Value> {
+    let mut picture = BTreeMap::new();
+    for (name, id) in &cast.users {
+        let mut user = json!({});
+        for list in ["decisions", "orders", "positions?open=false", "fills"] {
+            let path = format!("/api/v1/users/{id}/{list}{}limit=1000", if list.contains('?') { "&" } else { "?" });
+            let page = stage.insist(Method::GET, &path, &cast.admin, None).await;
+            let mut items: Vec<Value> = page["items"].as_array().unwrap().iter().map(without_ids).collect();
+            items.sort_by_key(Value::to_string);
+            user[list.split('?').next().unwrap()] = Value::Array(items);
+        }
+        let status = stage.insist(Method::GET, &format!("/api/v1/users/{id}/risk-status"), &cast.admin, None).await;
+        for key in ["equity", "daily_loss", "timeframes", "trading_enabled", "trading_state"] {
+            user[key] = status[key].clone();
+        }
+        picture.insert(name.clone(), user);
+    }
+    picture
+}
+
+fn without_ids(item: &Value) -> Value {
+    let mut item = item.clone();
+    let object = item.as_object_mut().unwrap();
+    object.retain(|key, _| !(key.ends_with("id") || key.ends_with("_at") || key == "at" || key == "unrealized"));
+    item
+}
+
+/// One whole run with an optional trap; returns the final picture and whether the trap was hit.
+async fn run(dir: &Path, trap: Option<&str>) -> (BTreeMap<String, Value>, u32) {
+    let mut stage = Stage { dir, engine: None, crashes: 0 };
+    stage.rise(None);
+    let cast = cast(&stage).await;
+    stage.engine.take().unwrap().end();
+    stage.rise(trap);
+    let answers = play(&mut stage, &cast).await;
+    let picture = picture(&mut stage, &cast).await;
+    check_answers(&mut stage, &cast, &answers).await;
+    stage.engine.take().unwrap().end();
+    check_files(dir);
+    (picture, stage.crashes)
+}
+
+/// Every answered signal has exactly the decisions that it was answered with, and a repeat says so.
+async fn check_answers(stage: &mut Stage<'_>, cast: &Cast, answers: &BTreeMap<String, Value>) {
+    for answer in answers.values() {
+        let path = format!("/api/v1/signals/{}", answer["signal_id"].as_str().unwrap());
+        let stored = stage.insist(Method::GET, &path, &cast.admin, None).await;
+        let ids = |value: &Value| -> BTreeSet<String> {
+            let decisions = value.as_array().unwrap().iter();
+            decisions.map(|d| format!("{} {}", d["decision_id"], d["verdict"])).collect()
+        };
+        assert_eq!(ids(&stored["decisions"]), ids(&answer["decisions"]), "{}", tail(stage.dir));
+    }
+}
+
+/// Reads what the disk holds, with no engine code in between: the venue's book and the ledger agree, each order once.
+fn check_files(dir: &Path) {
+    let orders = nexus_venues::paper::journal::read(&dir.join("paper-venue.journal")).unwrap().orders();
+    let ids: Vec<String> = orders.iter().map(|order| order.id.to_string()).collect();
+    let unique: BTreeSet<&String> = ids.iter().collect();
+    assert_eq!(ids.len(), unique.len(), "the venue has a client order id twice: {ids:?}");
+
+    let ledger = rusqlite::Connection::open(dir.join("nexus.db")).unwrap();
+    let count = |sql: &str| -> i64 { ledger.query_row(sql, [], |row| row.get(0)).unwrap() };
+    assert_eq!(
+        count("SELECT count(*) FROM orders WHERE unknown = 1 OR status = 'planned'"),
+        0,
+        "an order is not known"
+    );
+    assert_eq!(count("SELECT count(*) FROM orders"), i64::try_from(ids.len()).unwrap(), "ledger and venue disagree");
+    for id in ids {
+        let known: i64 = ledger
+            .query_row("SELECT count(*) FROM orders WHERE client_order_id = ?1", [&id], |row| row.get(0))
+            .unwrap();
+        assert_eq!(known, 1, "the venue has an order that the ledger has not: {id}");
+    }
+    let open = "SELECT count(*) FROM decisions d WHERE verdict = 'accepted' AND used_before_e8 + risk_e8 > cap_e8";
+    assert_eq!(count(open), 0, "a reservation beyond the cap");
+}
+
+fn passes(dir: &Path) -> BTreeMap<String, u32> {
+    let text = std::fs::read_to_string(passes_file(dir)).unwrap();
+    text.lines()
+        .map(|line| line.split_once(' ').unwrap())
+        .map(|(step, n)| (step.to_owned(), n.parse().unwrap()))
+        .collect()
+}
+
+/// A small generator of draws; the seed is printed and can be given again.
+struct Draw(u64);
+
+impl Draw {
+    fn from_env() -> Draw {
+        let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let seed = std::env::var("NEXUS_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(clock.as_secs());
+        println!("NEXUS_SEED={seed}");
+        Draw(seed)
+    }
+
+    fn up_to(&mut self, n: u32) -> u32 {
+        // SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators").
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        u32::try_from((z ^ (z >> 31)) % u64::from(n.max(1))).unwrap() + 1
+    }
+}
+
+#[tokio::test]
+async fn a_killed_engine_ends_up_where_an_uninterrupted_one_does() {
+    let home = tempfile::tempdir().unwrap();
+    let fresh = |name: &str| {
+        let dir = home.path().join(name);
+        std::fs::create_dir(&dir).unwrap();
+        dir
+    };
+    let reference_dir = fresh("reference");
+    let (reference, crashes) = run(&reference_dir, None).await;
+    assert_eq!(crashes, 0);
+    let steps = passes(&reference_dir);
+    assert!(reference["ann"]["fills"].as_array().unwrap().len() >= 7, "the script trades too little: {reference:?}");
+
+    let hits_wanted = if std::env::var_os("NEXUS_LONG").is_some() { 50 } else { HITS_MIN };
+    let mut draw = Draw::from_env();
+    let mut hits: BTreeMap<&str, u32> = steps.keys().map(|step| (step.as_str(), 0)).collect();
+    for (step, passes) in &steps {
+        assert!(*passes > 0, "the script never passes {step}");
+        for attempt in 0..hits_wanted * 3 {
+            if hits[step.as_str()] >= hits_wanted {
+                break;
+            }
+            let trap = format!("{step}:{}", draw.up_to(*passes));
+            let dir = fresh(&format!("{step}-{attempt}"));
+            let (picture, crashes) = run(&dir, Some(&trap)).await;
+            assert_eq!(picture, reference, "after a crash at {trap}\n{}", tail(&dir));
+            *hits.get_mut(step.as_str()).unwrap() += crashes.min(1);
+        }
+    }
+    println!("hits per step: {hits:?}");
+    assert!(hits.values().all(|n| *n >= HITS_MIN), "a step was not hit often enough: {hits:?}");
+}

@@ -1,0 +1,291 @@
+//! The composition root: the one place where settings become parts and parts become a running engine.
+//!
+//! In the order in which they hold each other: the lock on the data folder, the secrets, the ledger, the hot state, the
+//! venue, the tree of actors, the first admin, and last the port - so whoever can connect finds everything there.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, bail};
+use nexus_actors::engine::{Engine, Parts, Settings};
+use nexus_actors::ports::{Clock, HotState, Ledger, Probe, Venue};
+use nexus_config::{Config, Database, Environment};
+use nexus_engine::account::Account;
+use nexus_engine::ids::{Timestamp, UserId};
+use nexus_engine::instrument::{Currency, Instrument};
+use nexus_engine::units::Money;
+use nexus_store::directory::{Credentials, Directory, PageRequest, Role, User};
+use nexus_store::{MemoryHotState, SqliteStore};
+use nexus_venues::paper::{PaperSettings, PaperVenue};
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::auth::passwords::{Passwords, check_rules};
+use crate::auth::principal::Authenticator;
+use crate::auth::secrets::{keep_secret, kept_secret, new_password};
+use crate::auth::tokens::Tokens;
+use crate::http::app::{App, Bounds, HttpSettings};
+use crate::http::login::wall_now_s;
+use crate::http::{listen, metrics, router};
+
+/// The name of the first admin.
+const ADMIN: &str = "admin";
+/// How often the metrics forget what is past.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// An engine that serves.
+pub struct Running {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// The password of the first admin, when this start has made it up.
+    pub first_password: Option<SecretString>,
+    engine: Engine,
+    shutdown: CancellationToken,
+    server: JoinHandle<()>,
+    drain_timeout: Duration,
+    /// Held as long as the process may write.
+    _lock: File,
+}
+
+impl Running {
+    /// Takes nothing new, finishes what is under way, and ends.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.shutdown.cancel();
+        self.server.await.context("the HTTP server failed")?;
+        self.engine.drain(self.drain_timeout).await;
+        Ok(())
+    }
+}
+
+/// Starts everything that `config` names.
+pub async fn start(config: &Config, probe: Option<Arc<dyn Probe>>) -> anyhow::Result<Running> {
+    let lock = lock_data_dir(&config.data_dir)?;
+    let key = signing_key(config)?;
+    let clock: Arc<dyn Clock> = Arc::new(WallClock);
+    let (ledger, directory) = open_ledger(config, probe.as_ref())?;
+    let hot: Arc<dyn HotState> = Arc::new(MemoryHotState::default());
+    recall_revoked_tokens(directory.as_ref(), hot.as_ref()).await?;
+    let engine = start_engine(config, &clock, &ledger, &hot, probe).await?;
+    let previous = config.secret_key_previous.as_ref();
+    let passwords = Passwords::new(&key, previous, config.bcrypt_rounds)?;
+    let first_password = make_first_admin(config, directory.as_ref(), &passwords, clock.now()).await?;
+    let tokens = Tokens::new(&key, previous, config.access_token_expire_minutes.saturating_mul(60));
+    let shutdown = CancellationToken::new();
+    let app = Arc::new(App {
+        engine: engine.clone(),
+        auth: Authenticator::new(tokens, Arc::clone(&directory), hot),
+        directory,
+        ledger,
+        clock,
+        passwords,
+        settings: http_settings(config),
+        metrics: metrics::recorder(),
+        started: Instant::now(),
+        instance: Uuid::new_v4().simple().to_string()[..8].to_owned(),
+        stopping: shutdown.clone(),
+        limits_lock: tokio::sync::Mutex::new(()),
+    });
+    let bounds = app.settings.bounds;
+    let address = SocketAddr::new(config.api_host, config.api_port);
+    let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+    let addr = listener.local_addr()?;
+    tokio::spawn(keep_metrics(shutdown.clone()));
+    let server = tokio::spawn(listen::serve(listener, router(app), bounds, shutdown.clone()));
+    let drain_timeout = bounds.drain_timeout;
+    Ok(Running { addr, first_password, engine, shutdown, server, drain_timeout, _lock: lock })
+}
+
+/// The wall clock.
+struct WallClock;
+
+impl Clock for WallClock {
+    fn now(&self) -> Timestamp {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+    }
+}
+
+/// Takes the data folder for this process, or says that another has it. The lock ends with the process, however it ends.
+fn lock_data_dir(data_dir: &Path) -> anyhow::Result<File> {
+    let cannot = || format!("the data folder {} cannot be used", data_dir.display());
+    fs::create_dir_all(data_dir).with_context(cannot)?;
+    let lock = File::options().create(true).truncate(false).write(true).open(data_dir.join("lock"));
+    let lock = lock.with_context(cannot)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => bail!("another engine is running on {}", data_dir.display()),
+        Err(TryLockError::Error(error)) => Err(error).with_context(cannot),
+    }
+}
+
+/// The key that tokens are signed with. In development one is made up once and kept, so that tokens survive a restart.
+fn signing_key(config: &Config) -> anyhow::Result<SecretString> {
+    match &config.secret_key {
+        Some(key) => Ok(key.clone()),
+        None if config.environment.is_production() => bail!("SECRET_KEY is not set"),
+        None => {
+            let file = config.data_dir.join("secret-key");
+            kept_secret(&file).with_context(|| format!("the signing key cannot be kept in {}", file.display()))
+        }
+    }
+}
+
+fn open_ledger(
+    config: &Config,
+    probe: Option<&Arc<dyn Probe>>,
+) -> anyhow::Result<(Arc<dyn Ledger>, Arc<dyn Directory>)> {
+    match &config.database {
+        Database::Sqlite(path) => {
+            let store = Arc::new(SqliteStore::open(path)?.probed(probe.cloned()));
+            Ok((Arc::clone(&store) as Arc<dyn Ledger>, store))
+        }
+        Database::Postgres(_) => bail!("a PostgreSQL ledger is not in this build yet"),
+    }
+}
+
+async fn recall_revoked_tokens(directory: &dyn Directory, hot: &dyn HotState) -> anyhow::Result<()> {
+    for (token, until_unix_s) in directory.revoked_tokens(wall_now_s()).await? {
+        hot.revoke_token(token, until_unix_s);
+    }
+    Ok(())
+}
+
+async fn start_engine(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    ledger: &Arc<dyn Ledger>,
+    hot: &Arc<dyn HotState>,
+    probe: Option<Arc<dyn Probe>>,
+) -> anyhow::Result<Engine> {
+    let instruments: Vec<Arc<Instrument>> = config.instruments.iter().cloned().map(Arc::new).collect();
+    let journal = config.data_dir.join("paper-venue.journal");
+    let venue = PaperVenue::open(&journal, &instruments, paper_settings(config), Arc::clone(clock));
+    let venue: Arc<dyn Venue> = Arc::new(venue.context("the paper venue cannot be opened")?);
+    let settings = Settings {
+        data_dir: config.data_dir.clone(),
+        ceilings: config.limits.clone(),
+        resume_hold: Duration::from_secs(config.resume_hold_seconds),
+        ..Settings::default()
+    };
+    let parts = Parts {
+        clock: Arc::clone(clock),
+        ledger: Arc::clone(ledger),
+        hot: Arc::clone(hot),
+        venues: vec![venue],
+        instruments,
+        settings,
+        probe,
+    };
+    Engine::start(parts).await.context("the engine did not start")
+}
+
+fn paper_settings(config: &Config) -> PaperSettings {
+    let paper = &config.paper;
+    let latency = Duration::from_millis(paper.latency_ms);
+    PaperSettings {
+        seed: paper.seed,
+        slippage_percent: paper.slippage_percent,
+        latency_min: latency,
+        latency_max: latency,
+        partial_fill_percent: paper.partial_fill_percent,
+        rejection_percent: paper.reject_percent,
+        lost_request_percent: paper.lost_request_percent,
+        lost_reply_percent: paper.lost_reply_percent,
+        ..PaperSettings::default()
+    }
+}
+
+/// Makes the first admin when there is nobody yet. A password that is made up is returned, to be shown once.
+async fn make_first_admin(
+    config: &Config,
+    directory: &dyn Directory,
+    passwords: &Passwords,
+    now: Timestamp,
+) -> anyhow::Result<Option<SecretString>> {
+    let first_page = directory.users(PageRequest { limit: 1, after: None }).await?;
+    if !first_page.items.is_empty() {
+        return Ok(None);
+    }
+    let (password, made_up) = match &config.admin_password {
+        Some(given) => {
+            check_admin_password(given, config.environment)?;
+            (given.clone(), None)
+        }
+        None => {
+            let password = new_password();
+            if config.environment == Environment::Development {
+                let file = config.data_dir.join("admin-password");
+                let kept: io::Result<()> = keep_secret(&file, &password);
+                kept.with_context(|| format!("the admin's password cannot be kept in {}", file.display()))?;
+            }
+            (password.clone(), Some(password))
+        }
+    };
+    let user = User {
+        id: UserId(Uuid::now_v7()),
+        username: ADMIN.to_owned(),
+        role: Role::Admin,
+        currency: Currency::new("USD"),
+        created_at: now,
+        tokens_valid_from_unix_s: 0,
+    };
+    let account = Account::open(user.id, user.currency.clone(), Money::ZERO, config.limits.clone());
+    let password_hash = passwords.hash(password).await?;
+    directory.create_user(Credentials { user, password_hash }, account).await?;
+    Ok(made_up)
+}
+
+/// Holds the given password to the rules in production; elsewhere it is the operator's word against their own.
+fn check_admin_password(password: &SecretString, environment: Environment) -> anyhow::Result<()> {
+    let broken = check_rules(password, ADMIN);
+    if broken.is_empty() {
+        return Ok(());
+    }
+    let broken = broken.join(", ");
+    if environment.is_production() {
+        bail!("ADMIN_PASSWORD {broken}");
+    }
+    tracing::warn!("ADMIN_PASSWORD {broken}; production would refuse it");
+    Ok(())
+}
+
+fn http_settings(config: &Config) -> HttpSettings {
+    HttpSettings {
+        environment: config.environment.as_str(),
+        ceilings: config.limits.clone(),
+        cors_origins: config.cors_origins.clone(),
+        metrics_allowed_ips: config.metrics_allowed_ips.clone(),
+        admin_allowed_ips: config.admin_allowed_ips.clone(),
+        trusted_proxies: config.trusted_proxies.clone(),
+        bounds: Bounds::default(),
+    }
+}
+
+async fn keep_metrics(shutdown: CancellationToken) {
+    let handle = metrics::recorder();
+    while tokio::time::timeout(UPKEEP_EVERY, shutdown.cancelled()).await.is_err() {
+        handle.run_upkeep();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_data_folder_has_one_engine() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data_dir = folder.path().join("data");
+        let first = lock_data_dir(&data_dir).expect("taken");
+        assert!(lock_data_dir(&data_dir).is_err());
+        drop(first);
+        assert!(lock_data_dir(&data_dir).is_ok());
+    }
+}

@@ -1,0 +1,75 @@
+//! Becomes the engine: starts the parts, says where they are, and serves until it is told to end.
+
+use std::io::{self, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use anyhow::Context;
+use nexus_actors::ports::Probe;
+use nexus_config::Config;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::compose;
+
+/// Serves until the process is asked to end; then finishes what is under way.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    run_probed(config, None).await
+}
+
+/// The same, with somebody looking on at the named steps of each entry.
+pub async fn run_probed(config: Config, probe: Option<Arc<dyn Probe>>) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be waited for")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be waited for")?;
+    let running = compose::start(&config, probe).await?;
+    let greeting = greeting(running.addr, running.first_password.as_ref());
+    // Whoever started us may have closed stdout; that is no reason not to trade.
+    if let Err(error) = io::stdout().write_all(greeting.as_bytes()).and_then(|()| io::stdout().flush()) {
+        tracing::warn!(%error, "the greeting could not be written");
+    }
+    tracing::info!(addr = %running.addr, environment = config.environment.as_str(), "serving");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("asked to end; finishing what is under way");
+    running.stop().await?;
+    tracing::info!("ended");
+    Ok(())
+}
+
+/// What a person needs to begin. The first line is also what a script waits for.
+fn greeting(addr: SocketAddr, first_password: Option<&SecretString>) -> String {
+    let base = format!("http://{}", reachable(addr));
+    let mut text = format!("listening on {base}\ndocs: {base}/docs\n");
+    if let Some(password) = first_password {
+        let password = password.expose_secret();
+        text += &format!("the user admin has the password {password} (shown this once)\n");
+    }
+    text += &format!("try: curl {base}/status\n");
+    text
+}
+
+/// An address that can be connected to: an engine that listens everywhere is found on this machine.
+fn reachable(addr: SocketAddr) -> SocketAddr {
+    let ip = match addr.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
+        ip => ip,
+    };
+    SocketAddr::new(ip, addr.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_greeting_begins_with_the_address_and_shows_a_new_password_once() {
+        let addr = "0.0.0.0:8000".parse().expect("an address");
+        let text = greeting(addr, Some(&"pw".to_owned().into()));
+        assert!(text.starts_with("listening on http://127.0.0.1:8000\n"), "{text}");
+        assert!(text.contains("password pw "));
+        assert!(!greeting(addr, None).contains("password"));
+    }
+}

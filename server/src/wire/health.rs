@@ -1,0 +1,167 @@
+//! Health and status: what anybody may know of the engine.
+
+use std::collections::BTreeMap;
+
+use nexus_actors::engine::EngineStatus;
+use nexus_engine::gate::TradingState;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::time;
+
+/// Whether the engine works.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
+#[schema(as = Health)]
+pub struct HealthBody {
+    /// `ok`, `degraded` (it works, but something is not as it should be) or `down`.
+    #[schema(example = "ok")]
+    pub status: &'static str,
+    /// What was looked at.
+    pub checks: ChecksBody,
+}
+
+/// What a health check looks at.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
+#[schema(as = Checks)]
+pub struct ChecksBody {
+    /// `up` or `down`.
+    #[schema(example = "up")]
+    pub ledger: &'static str,
+    /// `up` or `down`; in-process in this release, so never down.
+    #[schema(example = "up")]
+    pub hot_state: &'static str,
+    /// `up` or `down` by venue.
+    pub venues: BTreeMap<String, &'static str>,
+    /// The trading state: `active`, `reducing` or `halted`.
+    #[schema(example = "active")]
+    pub kill_switch: &'static str,
+}
+
+fn up(is_up: bool) -> &'static str {
+    if is_up { "up" } else { "down" }
+}
+
+impl HealthBody {
+    /// Shows the health of the tree.
+    pub fn of(status: &EngineStatus) -> Self {
+        let venues: BTreeMap<_, _> = status.venues.iter().map(|(name, is_up)| (name.clone(), up(*is_up))).collect();
+        let all_well = status.gate.state == TradingState::Active && status.venues.values().all(|is_up| *is_up);
+        let is_down = !status.serving || !status.ledger_up;
+        let word = if is_down {
+            "down"
+        } else if all_well {
+            "ok"
+        } else {
+            "degraded"
+        };
+        Self {
+            status: word,
+            checks: ChecksBody {
+                ledger: up(status.ledger_up),
+                hot_state: "up",
+                venues,
+                kill_switch: status.gate.state.as_str(),
+            },
+        }
+    }
+}
+
+/// That the process answers.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[schema(as = Alive)]
+pub struct AliveBody {
+    /// `ok`.
+    #[schema(example = "ok")]
+    pub status: &'static str,
+}
+
+/// What anybody may know of the engine.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Status)]
+pub struct StatusBody {
+    /// `development` or `production`.
+    #[schema(example = "development")]
+    pub environment: &'static str,
+    /// Seconds since it was started.
+    pub uptime_s: u64,
+    /// A name drawn at start-up.
+    pub instance: String,
+    /// The gate.
+    pub risk_engine: RiskEngineBody,
+    /// `up` or `down`.
+    pub ledger: &'static str,
+    /// `up` or `down`.
+    pub hot_state: &'static str,
+    /// `up` or `down` by venue.
+    pub venues: BTreeMap<String, &'static str>,
+    /// Accounts in memory now.
+    pub accounts: usize,
+}
+
+/// The gate.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = RiskEngine)]
+pub struct RiskEngineBody {
+    /// The trading state.
+    #[schema(example = "active")]
+    pub state: &'static str,
+    /// Rises with every change.
+    pub epoch: u64,
+    /// Since when.
+    pub since: String,
+    /// Why, when somebody said.
+    pub reason: Option<String>,
+}
+
+impl StatusBody {
+    /// Shows the state of the tree.
+    pub fn of(status: &EngineStatus, environment: &'static str, uptime_s: u64, instance: String) -> Self {
+        let HealthBody { checks, .. } = HealthBody::of(status);
+        Self {
+            environment,
+            uptime_s,
+            instance,
+            risk_engine: RiskEngineBody {
+                state: status.gate.state.as_str(),
+                epoch: status.gate.epoch,
+                since: time::format(status.gate.since),
+                reason: status.gate.reason.clone(),
+            },
+            ledger: checks.ledger,
+            hot_state: checks.hot_state,
+            venues: checks.venues,
+            accounts: status.active_accounts,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nexus_actors::engine::GateStatus;
+    use nexus_engine::ids::Timestamp;
+
+    #[test]
+    fn a_halt_degrades_and_a_lost_ledger_is_down() {
+        let table = [
+            (TradingState::Active, true, true, true, "ok"),
+            (TradingState::Halted, true, true, true, "degraded"),
+            (TradingState::Reducing, true, true, true, "degraded"),
+            (TradingState::Active, true, true, false, "degraded"),
+            (TradingState::Active, true, false, true, "down"),
+            (TradingState::Active, false, true, true, "down"),
+        ];
+        for (state, serving, ledger_up, venue_up, expected) in table {
+            let gate = GateStatus { state, epoch: 1, since: Timestamp::ZERO, reason: None, by: String::new() };
+            let status = EngineStatus {
+                gate,
+                serving,
+                ledger_up,
+                venues: [("paper".to_owned(), venue_up)].into(),
+                active_accounts: 0,
+                restarts: BTreeMap::new(),
+            };
+            assert_eq!(HealthBody::of(&status).status, expected);
+        }
+    }
+}

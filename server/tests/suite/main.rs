@@ -1,0 +1,3 @@
+//! The binary from outside: real processes, real HTTP, real files.
+
+mod cli;

@@ -1,0 +1,96 @@
+//! The ledger port on SQLite: each call is one job for the writing or a reading thread.
+
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use nexus_actors::ports::{
+    CommitVerdict, Ledger, LedgerError, SignalRecord, TradingStateRecord, TurnRecord, UnfinishedSignal,
+};
+use nexus_engine::account::{Account, Decision};
+use nexus_engine::ids::{FeedId, SignalId, UserId};
+use rusqlite::params;
+
+use super::connection::transact;
+use super::fault::Fault;
+use super::rows::to_column;
+use super::{SqliteStore, commit, read};
+
+/// Boxes a call and speaks the port's errors.
+fn answer<'a, T>(call: impl Future<Output = Result<T, Fault>> + Send + 'a) -> BoxFuture<'a, Result<T, LedgerError>> {
+    call.map(|outcome| outcome.map_err(LedgerError::from)).boxed()
+}
+
+impl Ledger for SqliteStore {
+    fn commit(&self, batch: Vec<TurnRecord>) -> BoxFuture<'_, Result<Vec<CommitVerdict>, LedgerError>> {
+        let probe = self.probe.clone();
+        answer(self.write(move |connection| commit::commit(connection, &batch, probe.as_deref())))
+    }
+
+    fn load_account(&self, user: UserId) -> BoxFuture<'_, Result<Option<Account>, LedgerError>> {
+        answer(self.read(move |moment| read::account(moment, user)))
+    }
+
+    fn record_signal(&self, record: Arc<SignalRecord>) -> BoxFuture<'_, Result<(), LedgerError>> {
+        answer(
+            self.write(move |connection| {
+                transact(connection, |transaction| commit::record_signal(transaction, &record))
+            }),
+        )
+    }
+
+    fn find_signal(&self, id: SignalId) -> BoxFuture<'_, Result<Option<SignalRecord>, LedgerError>> {
+        answer(self.read(move |moment| read::signal(moment, id)))
+    }
+
+    fn decisions_on(&self, id: SignalId) -> BoxFuture<'_, Result<Vec<Decision>, LedgerError>> {
+        answer(self.read(move |moment| read::decisions_on(moment, id)))
+    }
+
+    fn unfinished_signals(&self) -> BoxFuture<'_, Result<Vec<UnfinishedSignal>, LedgerError>> {
+        answer(self.read(read::unfinished_signals))
+    }
+
+    fn users_with_open_business(&self) -> BoxFuture<'_, Result<Vec<UserId>, LedgerError>> {
+        answer(self.read(|moment| {
+            read::ids(moment, "SELECT user_id FROM accounts WHERE open_business = 1 ORDER BY user_id", params![])
+        }))
+    }
+
+    fn subscribers(&self, feed: FeedId) -> BoxFuture<'_, Result<Vec<UserId>, LedgerError>> {
+        answer(self.read(move |moment| {
+            let sql = "SELECT user_id FROM subscriptions WHERE feed_id = ?1 ORDER BY user_id";
+            read::ids(moment, sql, params![feed.to_string()])
+        }))
+    }
+
+    fn trading_state(&self) -> BoxFuture<'_, Result<Option<TradingStateRecord>, LedgerError>> {
+        answer(self.read(read::trading_state))
+    }
+
+    fn set_trading_state(&self, record: TradingStateRecord) -> BoxFuture<'_, Result<(), LedgerError>> {
+        answer(self.write(move |connection| {
+            transact(connection, |transaction| {
+                transaction.execute(
+                    "INSERT INTO trading_state (id, state, epoch, since_us, by, reason) VALUES (1, ?1, ?2, ?3, ?4, ?5)
+                     ON CONFLICT (id) DO UPDATE SET state = excluded.state, epoch = excluded.epoch,
+                            since_us = excluded.since_us, by = excluded.by, reason = excluded.reason
+                      WHERE excluded.epoch >= trading_state.epoch",
+                    params![
+                        record.state.as_str(),
+                        to_column(record.epoch)?,
+                        record.since.micros(),
+                        record.by,
+                        record.reason
+                    ],
+                )?;
+                Ok::<_, Fault>(())
+            })
+        }))
+    }
+
+    /// Takes the write lock and gives it back: a ledger that can be read but not written does not answer.
+    fn ping(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
+        answer(self.write(|connection| transact(connection, |_| Ok::<_, Fault>(()))))
+    }
+}

@@ -1,0 +1,69 @@
+//! Migrations: numbered texts, applied once, in order, each in its own transaction, never changed afterwards.
+//!
+//! The applied text itself is kept beside its number, so a person can read what was run, and an edited migration is found
+//! by comparing, not by trust.
+
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+
+use super::OpenError;
+
+struct Migration {
+    name: &'static str,
+    text: &'static str,
+}
+
+/// Numbered from 1 by their place. Append only.
+const MIGRATIONS: &[Migration] = &[
+    Migration { name: "ledger", text: include_str!("../../../../migrations/sqlite/0001_ledger.sql") },
+    Migration { name: "views", text: include_str!("../../../../migrations/sqlite/0002_views.sql") },
+];
+
+const APPLIED: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
+    version    INTEGER NOT NULL PRIMARY KEY,
+    name       TEXT    NOT NULL,
+    applied_at TEXT    NOT NULL,
+    text       TEXT    NOT NULL
+) STRICT";
+
+/// Brings the schema up to date, or says why this program must not touch the file.
+pub(super) fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
+    // The lock is taken before looking: two processes that start at once do not both apply.
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.execute_batch(APPLIED)?;
+    refuse_newer(&transaction)?;
+    transaction.commit()?;
+    for (version, migration) in (1..).zip(MIGRATIONS) {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        apply(&transaction, version, migration)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+fn refuse_newer(transaction: &Transaction<'_>) -> Result<(), OpenError> {
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    let found = transaction
+        .query_row("SELECT coalesce(max(version), 0) FROM schema_migrations", [], |row| row.get::<_, i64>(0))?;
+    if found > known {
+        return Err(OpenError::NewerSchema { found, known });
+    }
+    Ok(())
+}
+
+fn apply(transaction: &Transaction<'_>, version: i64, migration: &Migration) -> Result<(), OpenError> {
+    let applied: Option<String> = transaction
+        .query_row("SELECT text FROM schema_migrations WHERE version = ?1", [version], |row| row.get(0))
+        .optional()?;
+    match applied {
+        Some(text) if text == migration.text => Ok(()),
+        Some(_) => Err(OpenError::ChangedMigration { version, name: migration.name.to_owned() }),
+        None => {
+            transaction.execute_batch(migration.text)?;
+            transaction.execute(
+                "INSERT INTO schema_migrations (version, name, applied_at, text) VALUES (?1, ?2, ?3, ?4)",
+                params![version, migration.name, jiff::Timestamp::now().to_string(), migration.text],
+            )?;
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! What is read from the ledger, as values.
+//!
+//! Each function runs inside one read transaction, so what it puts together is of one moment.
+
+use nexus_actors::ports::{SignalRecord, TradingStateRecord, UnfinishedSignal};
+use nexus_engine::account::{Account, Decision, LedgerRisk, Today};
+use nexus_engine::ids::{Day, SignalId, UserId};
+use nexus_engine::units::Money;
+use rusqlite::{Connection, OptionalExtension, Params, params};
+
+use super::fault::Fault;
+use super::rows::{Columns, DECISION_COLUMNS, DECISIONS_FROM, decision};
+
+/// All rows of a query, each read by `read`.
+pub(super) fn all<T>(
+    moment: &Connection,
+    sql: &str,
+    keys: impl Params,
+    mut read: impl FnMut(&mut Columns<'_>) -> Result<T, Fault>,
+) -> Result<Vec<T>, Fault> {
+    let mut statement = moment.prepare_cached(sql)?;
+    let mut rows = statement.query(keys)?;
+    let mut values = Vec::new();
+    while let Some(row) = rows.next()? {
+        values.push(read(&mut Columns::of(row))?);
+    }
+    Ok(values)
+}
+
+/// The first row of a query, if any.
+pub(super) fn first<T>(
+    moment: &Connection,
+    sql: &str,
+    keys: impl Params,
+    read: impl FnOnce(&mut Columns<'_>) -> Result<T, Fault>,
+) -> Result<Option<T>, Fault> {
+    let mut statement = moment.prepare_cached(sql)?;
+    let mut rows = statement.query(keys)?;
+    rows.next()?.map(|row| read(&mut Columns::of(row))).transpose()
+}
+
+/// Ids of users, in the order of the query.
+pub(super) fn ids(moment: &Connection, sql: &str, keys: impl Params) -> Result<Vec<UserId>, Fault> {
+    all(moment, sql, keys, user_id)
+}
+
+/// The account of a user: its snapshot, corrected by the counters that the ledger admits by.
+pub(super) fn account(moment: &Connection, user: UserId) -> Result<Option<Account>, Fault> {
+    let sql = "SELECT snapshot, open_e8, reserved_e8 FROM accounts WHERE user_id = ?1";
+    let found = first(moment, sql, params![user.to_string()], |columns| {
+        Ok((columns.json::<Account>()?, columns.money()?, columns.money()?))
+    })?;
+    let Some((snapshot, open, reserved)) = found else { return Ok(None) };
+    let today = today(moment, user, snapshot.today.day)?;
+    Ok(Some(snapshot.corrected(LedgerRisk { open, reserved, today })))
+}
+
+fn today(moment: &Connection, user: UserId, day: Day) -> Result<Option<Today>, Fault> {
+    let (user, day_text) = (user.to_string(), day.to_string());
+    let keys = params![user, day_text];
+    let net = moment
+        .prepare_cached("SELECT realized_e8 FROM daily_risk WHERE user_id = ?1 AND day = ?2")?
+        .query_row(keys, |row| row.get(0).map(Money::from_steps))
+        .optional()?;
+    let sql = "SELECT timeframe, used FROM daily_counts WHERE user_id = ?1 AND day = ?2";
+    let counts = all(moment, sql, keys, |columns| Ok((columns.parse()?, columns.take()?)))?;
+    if net.is_none() && counts.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Today { day, net: net.unwrap_or_default(), timeframes: counts.into_iter().collect() }))
+}
+
+/// A recorded signal.
+pub(super) fn signal(moment: &Connection, id: SignalId) -> Result<Option<SignalRecord>, Fault> {
+    let sql = "SELECT signal, received_at_us, subscribers FROM signals WHERE id = ?1";
+    first(moment, sql, params![id.to_string()], record)
+}
+
+/// The decisions on a signal, sorted by user.
+pub(super) fn decisions_on(moment: &Connection, id: SignalId) -> Result<Vec<Decision>, Fault> {
+    let sql = format!("SELECT {DECISION_COLUMNS} FROM {DECISIONS_FROM} WHERE d.signal_id = ?1 ORDER BY d.user_id");
+    all(moment, &sql, params![id.to_string()], decision)
+}
+
+/// Recorded signals with subscribers that have no decision.
+pub(super) fn unfinished_signals(moment: &Connection) -> Result<Vec<UnfinishedSignal>, Fault> {
+    let sql = "SELECT signal, received_at_us, subscribers FROM signals WHERE undecided > 0 ORDER BY seq";
+    let records = all(moment, sql, params![], record)?;
+    let mut unfinished = Vec::new();
+    for record in records {
+        let sql = "SELECT user_id FROM decisions WHERE signal_id = ?1 ORDER BY user_id";
+        let decided = ids(moment, sql, params![record.signal.id.to_string()])?;
+        let open = |user: &UserId| decided.binary_search(user).is_err();
+        let undecided: Vec<_> = record.subscribers.iter().copied().filter(open).collect();
+        if !undecided.is_empty() {
+            unfinished.push(UnfinishedSignal { record, undecided });
+        }
+    }
+    Ok(unfinished)
+}
+
+/// The trading state, when one was ever set.
+pub(super) fn trading_state(moment: &Connection) -> Result<Option<TradingStateRecord>, Fault> {
+    first(moment, "SELECT state, epoch, since_us, by, reason FROM trading_state", params![], |columns| {
+        Ok(TradingStateRecord {
+            state: columns.trading_state()?,
+            epoch: columns.version()?,
+            since: columns.at()?,
+            by: columns.take()?,
+            reason: columns.take()?,
+        })
+    })
+}
+
+fn user_id(columns: &mut Columns<'_>) -> Result<UserId, Fault> {
+    columns.parse()
+}
+
+fn record(columns: &mut Columns<'_>) -> Result<SignalRecord, Fault> {
+    Ok(SignalRecord {
+        signal: columns.json()?,
+        received_at: columns.at()?,
+        subscribers: columns.json::<Vec<UserId>>()?.into(),
+    })
+}
