@@ -292,6 +292,9 @@ pub trait Probe: Send + Sync + 'static {
     /// An entry order (or a batch with one) has come to this place.
     fn at(&self, _step: Step) {}
 
+    /// An actor or loop of this kind is about to handle something.
+    fn handling(&self, _kind: &'static str) {}
+
     /// An account is about to take an input.
     fn stepping(&self, _user: UserId, _input: &Input) {}
 }
