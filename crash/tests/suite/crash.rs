@@ -18,7 +18,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a trader's script does, one act after another.
 enum Act {
+    /// The market of a symbol moves: bid, ask.
     Mark(&'static str, &'static str, &'static str),
+    /// Waits until every open position of a symbol has this stop.
+    Stop(&'static str, &'static str),
+    /// The feed sends a signal: its id and the rest of it.
     Signal(&'static str, &'static str),
 }
 
@@ -45,6 +49,7 @@ const SCRIPT: &[Act] = &[
         r#"{"symbol":"EURUSD","side":"sell","timeframe":"6H","stop_loss":"1.09100","take_profit":"1.08500","protection":{"breakeven_at_r":"1"}}"#,
     ),
     Act::Mark("EURUSD", "1.08650", "1.08660"),
+    Act::Stop("EURUSD", "1.089"),
     Act::Mark("EURUSD", "1.08890", "1.08900"),
     Act::Mark("BTCUSD", "60510.00", "60520.00"),
     Act::Signal(
@@ -52,6 +57,9 @@ const SCRIPT: &[Act] = &[
         r#"{"symbol":"BTCUSD","side":"buy","timeframe":"9H","stop_loss":"60100.00","take_profit":"61500.00"}"#,
     ),
 ];
+
+/// The market by symbol: bid, ask.
+type Marks = BTreeMap<&'static str, (&'static str, &'static str)>;
 
 /// Ids and secrets that outlive a crash of the engine.
 struct Cast {
@@ -89,15 +97,23 @@ impl Stage<'_> {
     async fn insist(&mut self, method: Method, path: &str, token: &str, body: Option<&Value>) -> Value {
         let until = Instant::now() + PATIENCE;
         loop {
-            match self.api().call(method.clone(), path, Some(token), body).await {
-                Reply::Answered(status, value) if status.is_success() => return value,
-                Reply::Answered(status, value) if !status.is_server_error() => panic!("{path}: {status} {value}"),
-                Reply::Answered(..) | Reply::Gone => {}
+            if let Some(value) = self.attempt(method.clone(), path, token, body).await {
+                return value;
             }
-            self.revive();
             assert!(Instant::now() < until, "{path}: no answer\n{}", tail(self.dir));
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// One call; none when the engine has died under it (it is up again afterwards) or could not serve.
+    async fn attempt(&mut self, method: Method, path: &str, token: &str, body: Option<&Value>) -> Option<Value> {
+        match self.api().call(method, path, Some(token), body).await {
+            Reply::Answered(status, value) if status.is_success() => return Some(value),
+            Reply::Answered(status, value) if !status.is_server_error() => panic!("{path}: {status} {value}"),
+            Reply::Answered(..) | Reply::Gone => {}
+        }
+        self.revive();
+        None
     }
 
     fn revive(&mut self) {
@@ -127,52 +143,52 @@ async fn cast(stage: &Stage<'_>) -> Cast {
 /// Plays the script; returns the answer that each signal got.
 async fn play(stage: &mut Stage<'_>, cast: &Cast) -> BTreeMap<String, Value> {
     let mut answers = BTreeMap::new();
-    let mut marks: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
+    let mut marks = Marks::new();
     for act in SCRIPT {
         match act {
             Act::Mark(symbol, bid, ask) => {
                 marks.insert(symbol, (bid, ask));
                 push(stage, cast, &marks).await;
             }
+            Act::Stop(symbol, stop) => until_stopped_at(stage, cast, symbol, stop).await,
             Act::Signal(id, text) => {
                 let mut body: Value = serde_json::from_str(text).unwrap();
                 body["id"] = json!(id);
+                let until = Instant::now() + PATIENCE;
                 let answer = loop {
                     // A restarted engine has forgotten the market; a feed goes on telling it.
                     push(stage, cast, &marks).await;
-                    let answer = stage.insist(Method::POST, "/api/v1/signals", &cast.feed_key, Some(&body)).await;
-                    if answer["decided"] == 3 {
+                    let answer = stage.attempt(Method::POST, "/api/v1/signals", &cast.feed_key, Some(&body)).await;
+                    if let Some(answer) = answer.filter(|answer| answer["decided"] == 3) {
                         break answer;
                     }
+                    assert!(Instant::now() < until, "{id}: not decided\n{}", tail(stage.dir));
                 };
                 answers.insert((*id).to_owned(), answer);
             }
         }
-        settle(stage, cast).await;
+        settle(stage, cast, &marks).await;
     }
     answers
 }
 
-async fn push(stage: &mut Stage<'_>, cast: &Cast, marks: &BTreeMap<&str, (&str, &str)>) {
+async fn push(stage: &mut Stage<'_>, cast: &Cast, marks: &Marks) {
     let at = now();
     let body: Vec<Value> =
         marks.iter().map(|(symbol, (bid, ask))| json!({"symbol": symbol, "bid": bid, "ask": ask, "at": at})).collect();
     stage.insist(Method::POST, "/api/v1/marks", &cast.feed_key, Some(&Value::Array(body))).await;
 }
 
-/// Waits until nothing is on its way: no order planned, unknown or at the market, and no account changes any more.
-async fn settle(stage: &mut Stage<'_>, cast: &Cast) {
+/// Waits until nothing is on its way: nothing that the market has called for is still to be done, and no account changes.
+async fn settle(stage: &mut Stage<'_>, cast: &Cast, marks: &Marks) {
     let until = Instant::now() + PATIENCE;
     let mut before = None;
     loop {
-        let mut states = Vec::new();
-        for (_, id) in &cast.users {
-            states.push(stage.insist(Method::GET, &format!("/api/v1/users/{id}/risk-status"), &cast.admin, None).await);
-        }
-        let moving = states
-            .iter()
-            .flat_map(|state| state["open_orders"].as_array().unwrap())
-            .any(|order| order["status"] == "planned" || order["unknown"] == true || order["kind"] == "market");
+        let states = accounts(stage, cast).await;
+        let of =
+            |what: &str| states.iter().flat_map(|state| state[what].as_array().unwrap().clone()).collect::<Vec<_>>();
+        let moving = of("open_orders").iter().any(|order| is_due(order, marks))
+            || of("open_positions").iter().any(|position| is_over(position, marks));
         let versions: Vec<_> = states.iter().map(|state| state["version"].clone()).collect();
         if !moving && before.as_ref() == Some(&versions) {
             return;
@@ -180,6 +196,52 @@ async fn settle(stage: &mut Stage<'_>, cast: &Cast) {
         assert!(Instant::now() < until, "never settles: {states:?}\n{}", tail(stage.dir));
         before = Some(versions);
     }
+}
+
+async fn until_stopped_at(stage: &mut Stage<'_>, cast: &Cast, symbol: &str, stop: &str) {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let states = accounts(stage, cast).await;
+        let mut positions = states.iter().flat_map(|state| state["open_positions"].as_array().unwrap());
+        if positions.all(|position| position["symbol"] != symbol || position["stop_loss"] == stop) {
+            return;
+        }
+        assert!(Instant::now() < until, "the stop does not move: {states:?}\n{}", tail(stage.dir));
+    }
+}
+
+async fn accounts(stage: &mut Stage<'_>, cast: &Cast) -> Vec<Value> {
+    let mut states = Vec::new();
+    for (_, id) in &cast.users {
+        states.push(stage.insist(Method::GET, &format!("/api/v1/users/{id}/risk-status"), &cast.admin, None).await);
+    }
+    states
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_str().unwrap().parse().unwrap()
+}
+
+/// The bid and ask of what an item trades.
+fn market(item: &Value, marks: &Marks) -> (f64, f64) {
+    let (bid, ask) = marks[item["symbol"].as_str().unwrap()];
+    (bid.parse().unwrap(), ask.parse().unwrap())
+}
+
+/// Whether an order is still to trade at the market as it is.
+fn is_due(order: &Value, marks: &Marks) -> bool {
+    if order["status"] == "planned" || order["unknown"] == true || order["kind"] == "market" {
+        return true;
+    }
+    let (bid, ask) = market(order, marks);
+    if order["side"] == "buy" { ask <= number(&order["price"]) } else { bid >= number(&order["price"]) }
+}
+
+/// Whether a position should have been closed at the market as it is.
+fn is_over(position: &Value, marks: &Marks) -> bool {
+    let (bid, ask) = market(position, marks);
+    let (stop, target) = (number(&position["stop_loss"]), number(&position["take_profit"]));
+    if position["side"] == "buy" { bid <= stop || bid >= target } else { ask >= stop || ask <= target }
 }
 
 /// What must be equal in both runs: everything but ids and times.
