@@ -32,6 +32,9 @@ pub struct SignalRecord {
     pub received_at: Timestamp,
     /// The users to be decided, fixed when it first arrived. Sorted.
     pub subscribers: Arc<[UserId]>,
+    /// The market of its symbol when it arrived: a fan-out that a crash has cut short is finished by it, so that all users
+    /// are decided by the same market.
+    pub mark: Option<Mark>,
 }
 
 /// One turn on its way into the ledger.

@@ -89,6 +89,7 @@ CREATE TABLE signals (
     undecided      INTEGER NOT NULL CHECK (undecided >= 0), -- subscribers without a decision
     signal         TEXT    NOT NULL,                        -- the parsed signal, as JSON
     subscribers    TEXT    NOT NULL,                        -- JSON array of user ids, sorted, fixed when it first arrived
+    mark           TEXT,                                    -- the market when it arrived, as JSON; finishes a cut-off fan-out
     UNIQUE (feed_id, key)
 ) STRICT;
 -- Start-up asks which fan-outs were cut off, without reading every signal that ever was.

@@ -207,7 +207,7 @@ async fn a_fan_out_that_a_crash_cut_short_is_finished_by_the_next_start() {
     let world = World::new(3);
     let signal = Arc::new(world.signal("a"));
     let subscribers: Arc<[_]> = (1..=3).map(user).collect();
-    world.ledger.record(SignalRecord { signal, received_at: crate::world::START, subscribers });
+    world.ledger.record(SignalRecord { signal, received_at: crate::world::START, subscribers, mark: None });
     let engine = Engine::start(world.parts()).await.unwrap();
     assert_eq!(world.ledger.decisions().len(), 3, "decided before the engine serves");
     let repeat = engine.submit(world.signal("a")).await.unwrap();
@@ -221,7 +221,7 @@ async fn a_repeat_completes_what_an_earlier_failure_left_undecided() {
     let engine = world.start().await;
     let signal = Arc::new(world.signal("a"));
     let subscribers: Arc<[_]> = (1..=2).map(user).collect();
-    world.ledger.record(SignalRecord { signal, received_at: crate::world::START, subscribers });
+    world.ledger.record(SignalRecord { signal, received_at: crate::world::START, subscribers, mark: None });
     let repeat = engine.submit(world.signal("a")).await.unwrap();
     assert!(repeat.duplicate);
     assert_eq!(repeat.decisions.len(), 2);

@@ -20,7 +20,7 @@ const STEPS: usize = 60;
 #[test]
 fn every_story_goes_as_the_model_says() {
     let met = RefCell::new(BTreeSet::new());
-    check(500, &story(STEPS), |(setup, steps)| {
+    check(800, &story(STEPS), |(setup, steps)| {
         let mut world = World::new(&setup);
         for step in &steps {
             world.run(step)?;

@@ -99,6 +99,10 @@ pub enum Flaw {
     FarEntry,
     EndlessAge,
     Ahead,
+    /// Nothing: the signal, the mark are exactly as old or as far ahead as they may be.
+    OldestSignal,
+    OldestMark,
+    MarkFurthestAhead,
 }
 
 /// A report about an order that was planned.
@@ -121,6 +125,8 @@ pub enum NewsSeed {
         slip: i64,
         fee: i64,
     },
+    /// For a fee that takes exactly what is left of the day's cap.
+    Ruinous,
     /// More than was asked for.
     Overfilled {
         excess: i64,
@@ -229,13 +235,16 @@ pub fn signal() -> impl Strategy<Value = SignalSeed> {
         Flaw::FarEntry,
         Flaw::EndlessAge,
         Flaw::Ahead,
+        Flaw::OldestSignal,
+        Flaw::OldestMark,
+        Flaw::MarkFurthestAhead,
     ]);
     let market = (prop_oneof![12 => 0..3_usize, 1 => 3..5_usize], any::<bool>(), select(vec![3, 3, 6, 6, 9, 9, 12]));
     let prices = (entry, 5..60_i64, 5..90_i64, 0..4 * SECOND);
     let multiple = || 0..3 * ONE_I64;
     let plan = (
-        weighted(0.4, 1..2 * ONE_I64),
-        weighted(0.4, 1..40_i64),
+        weighted(0.5, prop_oneof![1..ONE_I64 / 2, 1..2 * ONE_I64]),
+        weighted(0.3, 1..40_i64),
         weighted(0.5, multiple()),
         weighted(0.3, 1..600_u64),
         weighted(0.1, flaw),
@@ -267,6 +276,7 @@ pub fn report() -> impl Strategy<Value = ReportSeed> {
         4 => filled(1..=999),
         3 => Just(NewsSeed::Acknowledged),
         1 => (1..1_000_000_000_i64).prop_map(|excess| NewsSeed::Overfilled { excess }),
+        1 => Just(NewsSeed::Ruinous),
         1 => Just(NewsSeed::Rejected),
         2 => Just(NewsSeed::Cancelled),
         1 => Just(NewsSeed::Expired),
@@ -278,8 +288,9 @@ pub fn report() -> impl Strategy<Value = ReportSeed> {
 
 fn op() -> impl Strategy<Value = Op> {
     let state = select(vec![TradingState::Active, TradingState::Active, TradingState::Reducing, TradingState::Halted]);
-    let symbol_move = (0..3_usize, prop_oneof![3 => -12..13_i64, 1 => -120..121_i64], 0..3_i64, any::<bool>())
-        .prop_map(|(symbol, ticks, spread, seen)| Op::Move { symbol, ticks, spread, seen });
+    let symbol_move =
+        (0..3_usize, prop_oneof![3 => -12..13_i64, 3 => -40..41_i64, 1 => -120..121_i64], 0..3_i64, any::<bool>())
+            .prop_map(|(symbol, ticks, spread, seen)| Op::Move { symbol, ticks, spread, seen });
     prop_oneof![
         30 => signal().prop_map(Op::Signal),
         6 => (any::<Index>(), select(vec![3, 6, 9])).prop_map(|(index, hours)| Op::Alike(index, hours)),
@@ -304,6 +315,7 @@ fn wait() -> impl Strategy<Value = Micros> {
         12 => 0..5 * SECOND,
         3 => 5 * SECOND..120 * SECOND,
         2 => 120 * SECOND..2 * HOUR,
+        1 => select(vec![1, 30, 60, 600, 3_600, 7_200]).prop_map(|seconds| seconds * SECOND),
         1 => HOUR..14 * HOUR,
         1 => -10 * SECOND..0,
     ]

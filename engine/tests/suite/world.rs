@@ -425,6 +425,7 @@ impl World {
         let mut stop = (taker - sign * seed.stop_ticks * step) * tick;
         let mut target = (taker + sign * seed.target_ticks * step) * tick;
         let mut issued_at = self.clock - seed.age;
+        let (now, limits) = (self.clock.max(self.model.now()), &self.account.limits);
         match seed.flaw {
             None => {}
             Some(Flaw::Unsubscribed) => context.subscribed = false,
@@ -440,6 +441,9 @@ impl World {
             }
             Some(Flaw::EndlessAge) => issued_at -= 400 * SECOND,
             Some(Flaw::Ahead) => issued_at = self.clock + 12 * SECOND,
+            Some(Flaw::OldestSignal) => issued_at = now - micros(limits.max_signal_age),
+            Some(Flaw::OldestMark) => set_mark_time(&mut context, now - micros(limits.max_mark_age)),
+            Some(Flaw::MarkFurthestAhead) => set_mark_time(&mut context, now + micros(limits.future_tolerance)),
         }
         let entry_price = entry.map(|ticks| Price::from_steps(ticks * tick));
         let kind = match (&seed.entry, entry_price) {
@@ -486,6 +490,11 @@ impl World {
                 let base = if leg.ended { leg.asked } else { leg.working() };
                 let part = (base * Steps::from(*share) / 1000).max(1);
                 self.make_fill(lot, number, part, *slip, *fee)?
+            }
+            NewsSeed::Ruinous => {
+                let today = self.clock.max(self.model.now()).div_euclid(model::DAY);
+                let left = picture.limits.cap + picture.net.get(&today).copied().unwrap_or(0);
+                self.make_fill(lot, number, leg.working().max(1), 0, narrow(left))?
             }
             NewsSeed::Overfilled { excess } => {
                 let much = (leg.asked - leg.traded).max(0) + Steps::from(*excess);
