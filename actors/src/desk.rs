@@ -147,6 +147,10 @@ impl Desk {
             }
             Task::Show => return self.push(InFlight::without_turn(work)),
         };
+        if input == Input::SetQuarantine(false) {
+            // A person has looked: what comes now is counted afresh.
+            (self.panics, self.quarantining) = (0, false);
+        }
         if let Input::Report(report) = &input
             && report.order.is_entry()
         {

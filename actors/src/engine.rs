@@ -1,4 +1,7 @@
 //! The handle by which the world speaks to the running tree: what `server` sees of `actors`.
+//!
+//! A caller's future may be dropped at any time; what it began goes on in the tree. Only a stop runs on the caller's own
+//! task, because it must not queue behind anything.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -364,6 +367,11 @@ impl Engine {
     /// Enables or disables a user's trading; returns the account after the commit.
     pub async fn set_trading(&self, user: UserId, enabled: bool) -> Result<Arc<Account>, ChangeError> {
         self.change(user, Input::SetTrading(enabled)).await
+    }
+
+    /// Quarantines a user, or lifts it: a person has looked. Returns the account after the commit.
+    pub async fn set_quarantine(&self, user: UserId, quarantined: bool) -> Result<Arc<Account>, ChangeError> {
+        self.change(user, Input::SetQuarantine(quarantined)).await
     }
 
     async fn change(&self, user: UserId, input: Input) -> Result<Arc<Account>, ChangeError> {

@@ -1,4 +1,6 @@
-//! Counters and histograms, with their handles kept: the hot path looks nothing up.
+//! Counters and histograms of the tree, in one place.
+//!
+//! Their handles are looked up once and kept: the hot path looks nothing up, and a name is spelt in one place only.
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use nexus_engine::account::{Decision, Verdict};

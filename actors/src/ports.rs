@@ -10,7 +10,7 @@ use compact_str::CompactString;
 use futures::future::BoxFuture;
 use nexus_engine::account::{Account, Context, Decision, Input, Turn};
 use nexus_engine::gate::TradingState;
-use nexus_engine::ids::{ClientOrderId, FeedId, SignalId, Symbol, Timestamp, UserId};
+use nexus_engine::ids::{ClientOrderId, DecisionId, FeedId, SignalId, Symbol, Timestamp, UserId};
 use nexus_engine::instrument::Mark;
 use nexus_engine::order::{OrderRequest, Report};
 use nexus_engine::signal::Signal;
@@ -135,6 +135,12 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// All decisions on a signal, sorted by user.
     fn decisions_on(&self, id: SignalId) -> BoxFuture<'_, Result<Vec<Decision>, LedgerError>>;
+
+    /// Whose a decision is; for reports that come so late that no account in memory expects them. A ledger that cannot tell
+    /// leaves such a report to a person: it is logged as an error.
+    fn owner_of(&self, _decision: DecisionId) -> BoxFuture<'_, Result<Option<UserId>, LedgerError>> {
+        Box::pin(async { Ok(None) })
+    }
 
     /// Signals whose subscribers are not all decided.
     fn unfinished_signals(&self) -> BoxFuture<'_, Result<Vec<UnfinishedSignal>, LedgerError>>;

@@ -17,14 +17,44 @@ use crate::shared::Shared;
 
 /// The wait before a report is handed over again after its actor crashed.
 const AGAIN_AFTER: Duration = Duration::from_millis(20);
+/// The wait before the ledger is asked again whose an order is.
+const LEDGER_AGAIN_AFTER: Duration = Duration::from_millis(250);
 
 /// Hands a report to the account of its decision.
 pub(crate) fn deliver(shared: &Arc<Shared>, report: Report) {
-    let Some(user) = shared.owners.find(report.order.decision) else {
-        shared.meters.reports_unexplained.increment(1);
-        tracing::error!(?report, "a venue reported an order of an unknown decision");
-        return;
-    };
+    if let Some(user) = shared.owners.find(report.order.decision) {
+        return carry(shared, user, report);
+    }
+    let asker = Arc::clone(shared);
+    shared.spawn_until_closing(async move {
+        match ask_the_ledger(&asker, report.order).await {
+            Some(user) => {
+                asker.owners.recall(report.order.decision, user, asker.clock.now());
+                carry(&asker, user, report);
+            }
+            None => {
+                asker.meters.reports_unexplained.increment(1);
+                tracing::error!(?report, "a venue reported an order of an unknown decision");
+            }
+        }
+    });
+}
+
+/// Whose an order is that no account in memory expects reports of.
+async fn ask_the_ledger(shared: &Shared, order: ClientOrderId) -> Option<UserId> {
+    loop {
+        match shared.ledger.owner_of(order.decision).await {
+            Ok(user) => return user,
+            Err(error) => {
+                shared.note_ledger(false);
+                tracing::warn!(%order, %error, "a late report waits for the ledger");
+                tokio::time::sleep(LEDGER_AGAIN_AFTER).await;
+            }
+        }
+    }
+}
+
+fn carry(shared: &Arc<Shared>, user: UserId, report: Report) {
     let (request, outcome) = Request::with_reply(Task::Step(Input::Report(report.clone())));
     shared.registry.send(shared, user, request);
     let carrier = Arc::clone(shared);

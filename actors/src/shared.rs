@@ -184,6 +184,11 @@ impl Owners {
         }
     }
 
+    /// The ledger remembers whose it is: it had ended before this tree began, and is forgotten again after a while.
+    pub(crate) fn recall(&self, decision: DecisionId, user: UserId, now: Timestamp) {
+        self.map.lock().entry(decision).or_insert(Owner { user, closed_at: Some(now) });
+    }
+
     /// A position ended; late reports still find it for a while.
     pub(crate) fn close(&self, decision: DecisionId, now: Timestamp) {
         if let Some(owner) = self.map.lock().get_mut(&decision) {

@@ -165,6 +165,26 @@ async fn a_restart_with_nothing_to_hear_arms_the_stops_as_well() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fill_that_comes_after_the_end_of_its_order_and_a_restart_still_counts_and_is_protected() {
+    let world = World::new(1);
+    let engine = world.start().await;
+    let limit = world.signal_with("a", |raw| {
+        (raw.order_type, raw.entry_price) = (Some("limit".to_owned()), Some("1.08400".to_owned()));
+    });
+    let entry = entry_of(&engine.submit(limit).await);
+    until("the venue has the entry", || world.venue.orders().contains(&entry).then_some(())).await;
+    engine.stop(crate::world::stop()).await;
+    world.until_account(user(1), "it is cancelled", |a| !a.has_open_business()).await;
+    vanish(engine).await;
+    let engine = world.start().await;
+    world.venue.fill(entry);
+    world.until_account(user(1), "the late fill is counted", Account::has_open_business).await;
+    world.mark(&engine, "1.08290", "1.08300").await;
+    let account = world.until_account(user(1), "its stop works", |a| !a.has_open_business()).await;
+    assert_eq!(account.lots[&entry.decision].executions.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_exit_that_left_before_its_turn_was_committed_is_found_after_a_restart() {
     let world = World::new(1);
     let engine = world.start().await;

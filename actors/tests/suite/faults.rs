@@ -228,6 +228,10 @@ async fn a_user_whose_signals_panic_is_quarantined_alone_and_keeps_the_stops() {
     }
     world.until_account(user(1), "the user is quarantined", |account| account.quarantined).await;
     assert!(!world.ledger.account(user(2)).quarantined);
+    world.hooks.stepping(|_, _| {});
+    let refused = engine.submit(world.signal_with("d", |raw| raw.user_id = Some(user(1).to_string()))).await.unwrap();
+    assert_eq!(reasons(&refused.decisions[0]), ["quarantined"]);
+    assert!(!engine.set_quarantine(user(1), false).await.unwrap().quarantined);
     world.mark(&engine, "1.08290", "1.08300").await;
     let exit = ClientOrderId::exit(first.decisions[0].id, 1);
     until("the stop has left", || world.venue.orders().contains(&exit).then_some(())).await;

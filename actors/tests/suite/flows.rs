@@ -114,18 +114,18 @@ async fn overload_is_shed_at_once_and_a_stop_does_not_queue_behind_it() {
     let engine = world.start().await;
     engine.submit(world.signal("warm")).await.unwrap();
     until("the first entries are filled", || (world.venue.wire().len() == 2).then_some(())).await;
-    world.ledger.set_slow(Duration::from_millis(1_500));
+    world.ledger.set_slow(Duration::from_millis(3_000));
     let (a, b) = tokio::join!(engine.submit(world.signal("a")), engine.submit(world.signal("b")));
     assert_eq!(a.unwrap().pending, 2, "what is not decided in time is pending");
     assert_eq!(b.unwrap().pending, 2);
     let began = std::time::Instant::now();
     let shed = engine.submit(world.signal("c")).await.unwrap_err();
     assert!(matches!(shed, SubmitError::Overloaded { .. }), "{shed:?}");
-    assert!(began.elapsed() < Duration::from_millis(200));
+    assert!(began.elapsed() < Duration::from_millis(1_000));
     let request = nexus_actors::engine::StopRequest { cancel_open_orders: false, ..crate::world::stop() };
     let stopped = engine.stop(request).await;
     assert!(!stopped.persisted);
-    assert!(began.elapsed() < Duration::from_millis(1_200), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_millis(2_500), "{:?}", began.elapsed());
     world.ledger.set_slow(Duration::ZERO);
     let late = until("the work has gone on without its callers", || {
         let decisions = world.ledger.decisions();

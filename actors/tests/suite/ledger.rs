@@ -12,6 +12,7 @@ use nexus_actors::ports::{
 };
 use nexus_engine::account::{Account, Decision, Event, Input, Verdict};
 use nexus_engine::ids::{DecisionId, FeedId, SignalId, UserId};
+use nexus_engine::order::OrderStatus;
 use parking_lot::Mutex;
 
 /// What goes wrong with one commit.
@@ -82,6 +83,14 @@ impl MemoryLedger {
 
     pub fn decisions(&self) -> Vec<Decision> {
         self.tables.lock().decisions.values().cloned().collect()
+    }
+
+    /// Orders of which it is not known whether the venue has them, or that have not left yet.
+    pub fn doubts(&self) -> usize {
+        let tables = self.tables.lock();
+        let lots = tables.accounts.values().flat_map(|account| account.lots.values());
+        let orders = lots.flat_map(|lot| std::iter::once(&lot.entry).chain(&lot.exits));
+        orders.filter(|order| order.unknown || order.status == OrderStatus::Planned).count()
     }
 
     pub fn state(&self) -> Option<TradingStateRecord> {
@@ -202,6 +211,14 @@ impl Ledger for MemoryLedger {
             let mut found: Vec<_> = tables.decisions.values().filter(|d| d.signal == id).cloned().collect();
             found.sort_by_key(|decision| decision.user);
             Ok(found)
+        }
+        .boxed()
+    }
+
+    fn owner_of(&self, decision: DecisionId) -> BoxFuture<'_, Result<Option<UserId>, LedgerError>> {
+        async move {
+            self.check()?;
+            Ok(self.tables.lock().decisions.get(&decision).map(|decision| decision.user))
         }
         .boxed()
     }

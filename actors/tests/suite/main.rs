@@ -6,5 +6,6 @@ mod flows;
 mod ledger;
 mod router;
 mod stops;
+mod storms;
 mod venue;
 mod world;
