@@ -133,6 +133,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         while let Ok(next) = queue.arriving.try_recv() {
             queue.backlog.push_back(next);
         }
+        shared.probe_handling("committer");
         let batch = next_batch(&mut queue.backlog, shared.settings.batch_max);
         if !batch.is_empty() {
             commit_batch(&shared, batch).await;

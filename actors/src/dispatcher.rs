@@ -190,6 +190,7 @@ impl Dispatcher {
             signal: Arc::clone(signal),
             received_at: self.shared.clock.now(),
             subscribers: users.clone().into(),
+            mark: self.shared.market.mark(&signal.symbol),
         });
         let fits = (1..=self.shared.settings.batch_max).contains(&users.len());
         if !fits {

@@ -297,6 +297,7 @@ impl Actor for KillSwitchActor {
         KillSwitchMessage::Watch: KillSwitchMessage,
         shared: &mut Arc<Shared>,
     ) -> Result<(), ActorProcessingErr> {
+        shared.probe_handling("kill_switch");
         if shared.latch.gate().state != TradingState::Halted
             && let Some(closed) = heed_halt(shared).await
             && closed.fresh

@@ -75,10 +75,10 @@ impl Market {
         self.inner.lock().symbols.get(symbol)?.mark.clone()
     }
 
-    /// Puts a mark of an earlier run on the board; it triggers nothing.
+    /// Puts a mark of an earlier run on the board, unless a newer one is there; it triggers nothing.
     pub(crate) fn remember(&self, mark: Mark) {
         if let Some(book) = self.inner.lock().symbols.get_mut(&mark.symbol)
-            && book.mark.is_none()
+            && book.mark.as_ref().is_none_or(|known| known.at < mark.at)
         {
             book.mark = Some(mark);
         }

@@ -32,6 +32,9 @@ pub struct SignalRecord {
     pub received_at: Timestamp,
     /// The users to be decided, fixed when it first arrived. Sorted.
     pub subscribers: Arc<[UserId]>,
+    /// The market of its symbol when it arrived: a fan-out that a crash has cut short is finished by it, so that all users
+    /// are decided by the same market.
+    pub mark: Option<Mark>,
 }
 
 /// One turn on its way into the ledger.
@@ -288,6 +291,9 @@ pub enum Step {
 pub trait Probe: Send + Sync + 'static {
     /// An entry order (or a batch with one) has come to this place.
     fn at(&self, _step: Step) {}
+
+    /// An actor or loop of this kind is about to handle something.
+    fn handling(&self, _kind: &'static str) {}
 
     /// An account is about to take an input.
     fn stepping(&self, _user: UserId, _input: &Input) {}

@@ -260,6 +260,7 @@ impl Actor for OrderRouterActor {
         message: RouterMessage,
         shared: &mut Arc<Shared>,
     ) -> Result<(), ActorProcessingErr> {
+        shared.probe_handling("router");
         match message {
             RouterMessage::Route(id) => route(shared, id),
             RouterMessage::RouteCancel(id) => route_cancel(shared, id),

@@ -37,7 +37,10 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     loop {
         tokio::select! {
             () = shared.closing.cancelled() => return,
-            _ = due.tick() => look_at_what_is_due(&shared),
+            _ = due.tick() => {
+                shared.probe_handling("schedule");
+                look_at_what_is_due(&shared);
+            }
             _ = sweep.tick() => passivate(&shared),
             _ = ping.tick() => ask_the_ledger(&shared),
             _ = reconcile.tick() => {

@@ -108,6 +108,13 @@ impl Shared {
         }
     }
 
+    /// Tells the probe, when there is one, that an actor or loop is about to handle something.
+    pub(crate) fn probe_handling(&self, kind: &'static str) {
+        if let Some(probe) = &self.probe {
+            probe.handling(kind);
+        }
+    }
+
     /// Remembers whether the ledger answers.
     pub(crate) fn note_ledger(&self, up: bool) {
         if self.ledger_up.swap(up, Ordering::Relaxed) != up {

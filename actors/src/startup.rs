@@ -127,6 +127,9 @@ pub(crate) async fn recover(
             }
         });
     }
+    for mark in unfinished.iter().filter_map(|signal| signal.record.mark.clone()) {
+        shared.market.remember(mark);
+    }
     for signal in unfinished {
         dispatcher.finish(signal.record, signal.undecided).await;
     }

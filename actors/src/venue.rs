@@ -70,6 +70,7 @@ impl Actor for VenueActor {
         message: VenueMessage,
         branch: &mut Branch,
     ) -> Result<(), ActorProcessingErr> {
+        branch.shared.probe_handling("venue");
         match message {
             VenueMessage::Attempt(id) => branch.attempt(id),
             VenueMessage::Cancel(id) => branch.cancel(id),
@@ -102,6 +103,7 @@ impl Branch {
 async fn keep_attempting(shared: &Arc<Shared>, venue: &Arc<dyn Venue>, started: Started) {
     let Started { mut outgoing, abandoned } = started;
     let id = outgoing.order().id;
+    let mut panics = 0;
     loop {
         let attempt = Attempt {
             shared: Arc::clone(shared),
@@ -113,7 +115,8 @@ async fn keep_attempting(shared: &Arc<Shared>, venue: &Arc<dyn Venue>, started: 
         tracing::error!(order = %id, "the task of an order has panicked; the venue is asked");
         note_restart(shared, "order");
         outgoing = outgoing.ask_first();
-        tokio::time::sleep(backoff(id, 1)).await;
+        panics += 1;
+        tokio::time::sleep(backoff(id, panics)).await;
     }
 }
 

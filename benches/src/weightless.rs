@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use compact_str::CompactString;
@@ -19,7 +20,7 @@ use nexus_engine::account::Account;
 use nexus_engine::ids::{ClientOrderId, FeedId, SignalId, Symbol, Timestamp, UserId};
 use nexus_engine::instrument::Mark;
 use nexus_engine::order::{OrderRequest, Report};
-use nexus_engine::turn::Decision;
+use nexus_engine::turn::{Decision, Event};
 use parking_lot::Mutex;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -49,13 +50,19 @@ fn at_once<'a, T: Send + 'a>(value: T) -> BoxFuture<'a, Result<T, LedgerError>> 
 pub struct MemoryLedger {
     accounts: Mutex<HashMap<UserId, Arc<Account>>>,
     trading_state: Mutex<Option<TradingStateRecord>>,
+    ended: AtomicU64,
 }
 
 impl MemoryLedger {
     /// Holds these accounts.
     pub fn holding(accounts: impl IntoIterator<Item = Account>) -> Self {
         let accounts = accounts.into_iter().map(|account| (account.user, Arc::new(account))).collect();
-        Self { accounts: Mutex::new(accounts), trading_state: Mutex::new(None) }
+        Self { accounts: Mutex::new(accounts), trading_state: Mutex::new(None), ended: AtomicU64::new(0) }
+    }
+
+    /// How many orders have ended, by what was committed.
+    pub fn ended(&self) -> u64 {
+        self.ended.load(Ordering::Relaxed)
     }
 }
 
@@ -63,6 +70,8 @@ impl Ledger for MemoryLedger {
     fn commit(&self, batch: Vec<TurnRecord>) -> BoxFuture<'_, Result<Vec<CommitVerdict>, LedgerError>> {
         let mut accounts = self.accounts.lock();
         let verdicts = batch.into_iter().map(|record| {
+            let ended = record.turn.events.iter().filter(|event| matches!(event, Event::Ended { .. })).count();
+            self.ended.fetch_add(u64::try_from(ended).unwrap_or(u64::MAX), Ordering::Relaxed);
             accounts.insert(record.user, record.after);
             CommitVerdict::Committed
         });

@@ -89,6 +89,7 @@ CREATE TABLE signals (
     undecided      INTEGER NOT NULL CHECK (undecided >= 0), -- subscribers without a decision
     signal         TEXT    NOT NULL,                        -- the parsed signal, as JSON
     subscribers    TEXT    NOT NULL,                        -- JSON array of user ids, sorted, fixed when it first arrived
+    mark           TEXT,                                    -- the market when it arrived, as JSON; finishes a cut-off fan-out
     UNIQUE (feed_id, key)
 ) STRICT;
 -- Start-up asks which fan-outs were cut off, without reading every signal that ever was.
@@ -110,7 +111,8 @@ CREATE TABLE decisions (
     symbol          TEXT,
     side            TEXT    CHECK (side IN ('buy', 'sell')),
     timeframe       TEXT,
-    kind            TEXT    CHECK (kind IN ('market', 'limit', 'stop')),
+    -- Not IN: for more than two values SQLite builds a temporary table, at every insert.
+    kind            TEXT    CHECK (kind = 'market' OR kind = 'limit' OR kind = 'stop'),
     price_e8        INTEGER,                                -- that a limit or stop order names
     quantity_e8     INTEGER CHECK (quantity_e8 > 0),
     sized_at_e8     INTEGER,                                -- the entry price that the size was computed from
@@ -162,7 +164,7 @@ CREATE TABLE orders (
     purpose          TEXT    NOT NULL,                      -- entry, or why the position is closed
     symbol           TEXT    NOT NULL,
     side             TEXT    NOT NULL CHECK (side IN ('buy', 'sell')),
-    kind             TEXT    NOT NULL CHECK (kind IN ('market', 'limit', 'stop')),
+    kind             TEXT    NOT NULL CHECK (kind = 'market' OR kind = 'limit' OR kind = 'stop'),
     price_e8         INTEGER,
     quantity_e8      INTEGER NOT NULL,
     filled_e8        INTEGER NOT NULL,

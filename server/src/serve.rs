@@ -1,4 +1,7 @@
 //! Becomes the engine: starts the parts, says where they are, and serves until it is told to end.
+//!
+//! Nothing is printed before the port is open, so a script may wait for the first line and then connect. The end is
+//! orderly on SIGTERM and SIGINT alike; anything harder is what recovery is for.
 
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};

@@ -57,6 +57,49 @@ async fn a_panic_at_any_place_of_the_way_leaves_one_decision_and_one_order() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_part_fails_is_started_again_and_nothing_is_lost() {
+    for part in ["router", "venue", "committer", "schedule", "kill_switch"] {
+        let world = World::new(1);
+        let engine = world.start().await;
+        let done = Arc::new(AtomicBool::new(false));
+        let failed = Arc::clone(&done);
+        world.hooks.handling(move |kind| {
+            assert!(kind != part || failed.swap(true, Ordering::SeqCst), "a crash of {part}, told to happen once");
+        });
+        let entry = entry_of(&engine.submit(world.signal("a")).await);
+        world.until_account(user(1), "the entry is filled", is_filled).await;
+        until("the part has failed and was started again", || {
+            (done.load(Ordering::SeqCst) && engine.status().restarts.get(part) == Some(&1)).then_some(())
+        })
+        .await;
+        assert_eq!(world.venue.written(entry), 1, "{part}");
+        std::fs::write(world.directory.path().join("HALT"), "").unwrap();
+        until("HALT is heeded", || (engine.status().gate.by == "HALT file").then_some(())).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_keeps_failing_closes_the_gate_for_entries_and_not_for_exits() {
+    let world = World::new(1);
+    let engine = world.start().await;
+    let held = entry_of(&engine.submit(world.signal("a")).await);
+    world.until_account(user(1), "the entry is filled", is_filled).await;
+    world.hooks.at(|step| assert!(step != Step::InSend, "a crash, told to happen"));
+    let short = world.signal_with("b", |raw| raw.stop_loss = Some("1.08200".to_owned()));
+    entry_of(&engine.submit(short).await);
+    let gate = until("the gate is closed", || {
+        let gate = engine.status().gate;
+        (gate.state == TradingState::Halted).then_some(gate)
+    })
+    .await;
+    assert_eq!(gate.by, "supervisor");
+    world.mark(&engine, "1.08290", "1.08300").await;
+    let exit = ClientOrderId::exit(held.decision, 1);
+    until("the stop has left", || world.venue.orders().contains(&exit).then_some(())).await;
+    assert_eq!(world.venue.wire(), [held, exit]);
+}
+
 /// A process that is gone without a word: nothing of the old tree runs on.
 async fn vanish(engine: Engine) {
     engine.drain(Duration::ZERO).await;
@@ -110,6 +153,18 @@ async fn a_restart_hears_what_it_missed_and_arms_the_stops() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_with_nothing_to_hear_arms_the_stops_as_well() {
+    let world = World::new(1);
+    let engine = world.start().await;
+    entry_of(&engine.submit(world.signal("a")).await);
+    world.until_account(user(1), "the entry is filled", is_filled).await;
+    vanish(engine).await;
+    let engine = world.start().await;
+    world.mark(&engine, "1.08290", "1.08300").await;
+    world.until_account(user(1), "its stop works", |a| !a.has_open_business()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_exit_that_left_before_its_turn_was_committed_is_found_after_a_restart() {
     let world = World::new(1);
     let engine = world.start().await;
@@ -132,7 +187,7 @@ async fn a_fan_out_that_a_crash_cut_short_is_finished_by_the_next_start() {
     let world = World::new(3);
     let signal = Arc::new(world.signal("a"));
     let subscribers: Arc<[_]> = (1..=3).map(user).collect();
-    world.ledger.record(SignalRecord { signal, received_at: crate::world::START, subscribers });
+    world.ledger.record(SignalRecord { signal, received_at: crate::world::START, subscribers, mark: None });
     let engine = Engine::start(world.parts()).await.unwrap();
     assert_eq!(world.ledger.decisions().len(), 3, "decided before the engine serves");
     let repeat = engine.submit(world.signal("a")).await.unwrap();
@@ -146,7 +201,7 @@ async fn a_repeat_completes_what_an_earlier_failure_left_undecided() {
     let engine = world.start().await;
     let signal = Arc::new(world.signal("a"));
     let subscribers: Arc<[_]> = (1..=2).map(user).collect();
-    world.ledger.record(SignalRecord { signal, received_at: crate::world::START, subscribers });
+    world.ledger.record(SignalRecord { signal, received_at: crate::world::START, subscribers, mark: None });
     let repeat = engine.submit(world.signal("a")).await.unwrap();
     assert!(repeat.duplicate);
     assert_eq!(repeat.decisions.len(), 2);

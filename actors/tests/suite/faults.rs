@@ -84,6 +84,45 @@ async fn while_the_ledger_is_away_signals_are_refused_stops_leave_and_facts_wait
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stops_leave_also_when_the_ledger_has_been_away_for_a_while() {
+    let world = World::new(1);
+    let engine = world.start().await;
+    let near = entry_of(&engine.submit(world.signal("near")).await);
+    let far = world.signal_with("far", |raw| raw.stop_loss = Some("1.08200".to_owned()));
+    let far = entry_of(&engine.submit(far).await);
+    let both_filled = |a: &Account| a.lots.values().all(|lot| lot.entry.status == OrderStatus::Filled);
+    world.until_account(user(1), "both entries are filled", both_filled).await;
+
+    world.ledger.set_away(true);
+    world.mark(&engine, "1.08290", "1.08300").await;
+    until("the ledger is known to be away", || (!engine.status().ledger_up).then_some(())).await;
+    world.mark(&engine, "1.08190", "1.08200").await;
+    let exits = [near, far].map(|entry| ClientOrderId::exit(entry.decision, 1));
+    for exit in exits {
+        until("the stop has left", || world.venue.orders().contains(&exit).then_some(())).await;
+    }
+    world.ledger.set_away(false);
+    world.until_account(user(1), "the facts have been committed", |a| !a.has_open_business()).await;
+    assert_eq!(exits.map(|exit| world.venue.written(exit)), [1, 1]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_look_that_was_given_up_is_armed_again() {
+    let world = World::new(1);
+    let engine = world.start().await;
+    let entry = entry_of(&engine.submit(world.signal("a")).await);
+    world.until_account(user(1), "the entry is filled", is_filled).await;
+    let looks = AtomicU32::new(0);
+    world.hooks.stepping(move |_, input| {
+        let looked = matches!(input, Input::Look(_)) && looks.fetch_add(1, Ordering::SeqCst) < 2;
+        assert!(!looked, "a bug, told to happen twice");
+    });
+    world.mark(&engine, "1.08290", "1.08300").await;
+    world.until_account(user(1), "the stop has worked", |a| !a.has_open_business()).await;
+    assert_eq!(world.venue.written(ClientOrderId::exit(entry.decision, 1)), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_ledger_that_goes_away_under_a_signal_leaves_no_decision_in_memory() {
     let world = World::new(1);
     let engine = world.start().await;

@@ -57,6 +57,7 @@ async fn of_64_signals_at_once_no_more_are_accepted_than_fit_under_the_cap() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_32_repeats_at_once_one_decides_and_all_hear_the_same() {
     let world = World::new(3);
+    world.ledger.set_slow(Duration::from_millis(20));
     let engine = world.start().await;
     let repeats = (0..32).map(|_| engine.submit(world.signal("a")));
     let answers: Vec<_> = futures::future::join_all(repeats).await.into_iter().map(Result::unwrap).collect();
@@ -172,6 +173,8 @@ async fn an_idle_account_leaves_memory_and_comes_back_the_same() {
 async fn no_message_is_lost_to_passivation() {
     let mut world = World::new(1);
     world.settings.passivate_after = Duration::from_millis(1);
+    // Turns are in flight for longer than it takes to be called idle.
+    world.ledger.set_slow(Duration::from_millis(4));
     let engine = world.start().await;
     for n in 0..150 {
         let enabled = n % 2 == 1;

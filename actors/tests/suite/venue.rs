@@ -100,6 +100,22 @@ impl RecordingVenue {
     }
 }
 
+/// Counts a send that hangs, until it is dropped.
+struct Held<'a>(&'a AtomicUsize);
+
+impl Held<'_> {
+    fn count(held: &AtomicUsize) -> Held<'_> {
+        held.fetch_add(1, Ordering::SeqCst);
+        Held(held)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 impl Book {
     fn accept(&mut self, order: &OrderRequest) {
         let at = self.marks.get(&order.symbol).map_or(Timestamp::ZERO, |mark| mark.at);
@@ -155,7 +171,7 @@ impl Venue for RecordingVenue {
             }
             let guard = permit.enter()?;
             if trouble == Some(Trouble::Held) {
-                self.held.fetch_add(1, Ordering::SeqCst);
+                let _held = Held::count(&self.held);
                 tokio::time::sleep(Duration::from_secs(3_600)).await;
             }
             let write_time = *self.write_time.lock();

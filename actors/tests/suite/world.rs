@@ -66,18 +66,24 @@ impl HotState for MemoryHot {
 }
 
 type AtStep = dyn Fn(Step) + Send + Sync;
+type Handling = dyn Fn(&'static str) + Send + Sync;
 type BeforeInput = dyn Fn(UserId, &Input) + Send + Sync;
 
 /// Runs what a test gives it at the places where a process may die.
 #[derive(Default)]
 pub struct Hooks {
     at: Mutex<Option<Arc<AtStep>>>,
+    handling: Mutex<Option<Arc<Handling>>>,
     stepping: Mutex<Option<Arc<BeforeInput>>>,
 }
 
 impl Hooks {
     pub fn at(&self, hook: impl Fn(Step) + Send + Sync + 'static) {
         *self.at.lock() = Some(Arc::new(hook));
+    }
+
+    pub fn handling(&self, hook: impl Fn(&'static str) + Send + Sync + 'static) {
+        *self.handling.lock() = Some(Arc::new(hook));
     }
 
     pub fn stepping(&self, hook: impl Fn(UserId, &Input) + Send + Sync + 'static) {
@@ -90,6 +96,13 @@ impl Probe for Hooks {
         let hook = self.at.lock().clone();
         if let Some(hook) = hook {
             hook(step);
+        }
+    }
+
+    fn handling(&self, kind: &'static str) {
+        let hook = self.handling.lock().clone();
+        if let Some(hook) = hook {
+            hook(kind);
         }
     }
 

@@ -1,6 +1,7 @@
 //! A feed and its administrator as they would behave against a server that may die at any moment: they repeat what was not
 //! answered, under the same ids, until it is.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use reqwest::{Client, Method, StatusCode};
@@ -25,8 +26,11 @@ pub struct Api {
 
 impl Api {
     pub fn new(url: &str) -> Api {
-        let http = Client::builder().timeout(Duration::from_secs(20)).pool_max_idle_per_host(0).build().unwrap();
-        Api { http, url: url.to_owned() }
+        // Making a client reads the machine's certificates, which takes longer than all that this test does with it.
+        static HTTP: LazyLock<Client> = LazyLock::new(|| {
+            Client::builder().timeout(Duration::from_secs(20)).pool_max_idle_per_host(0).build().unwrap()
+        });
+        Api { http: HTTP.clone(), url: url.to_owned() }
     }
 
     pub async fn call(&self, method: Method, path: &str, token: Option<&str>, body: Option<&Value>) -> Reply {

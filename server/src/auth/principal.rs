@@ -1,4 +1,8 @@
 //! Who a request comes from.
+//!
+//! A bearer credential is a token of a person or the key of a feed; one glance at its beginning tells which. A token is
+//! judged by signature and hot state, and then against the user as the directory knows it, so that a demotion or a new
+//! password ends it within a second. The emergency stop leaves that last step out: it must work without a database.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,4 +1,7 @@
 //! Secrets that Nexus makes: API keys, webhook secrets, first passwords, and the key that it signs with.
+//!
+//! All are drawn from the system's generator with more bits than anybody can guess. A secret that is kept in a file is
+//! written whole or not at all, and only its owner reads it: a half-written signing key would end every session.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};

@@ -88,8 +88,16 @@ impl Tokens {
         self.lifetime_s
     }
 
-    /// A new token for a user, issued at `now_s`.
-    pub fn issue(&self, user: UserId, name: &str, role: Role, now_s: i64) -> Result<String, SigningError> {
+    /// A new token for a user, issued at `now_s`. `ended_before_s` is the second before which all tokens of the user were
+    /// ended: one that is issued right after that must not count as one of those, nor have to wait to be good.
+    pub fn issue(
+        &self,
+        user: UserId,
+        name: &str,
+        role: Role,
+        now_s: i64,
+        ended_before_s: i64,
+    ) -> Result<String, SigningError> {
         let claims = Claims {
             iss: ISSUER.to_owned(),
             aud: AUDIENCE.to_owned(),
@@ -98,7 +106,7 @@ impl Tokens {
             role: role.as_str().to_owned(),
             name: name.to_owned(),
             jti: Uuid::new_v4().to_string(),
-            iat: now_s,
+            iat: now_s.max(ended_before_s),
             nbf: now_s,
             exp: now_s.saturating_add_unsigned(self.lifetime_s),
         };
@@ -149,7 +157,7 @@ mod tests {
 
     fn forged(change: impl FnOnce(&mut Claims)) -> String {
         let tokens = Tokens::new(&key("a"), None, 60);
-        let token = tokens.issue(UserId(Uuid::nil()), "ann", Role::User, now_s()).expect("signed");
+        let token = tokens.issue(UserId(Uuid::nil()), "ann", Role::User, now_s(), 0).expect("signed");
         let (mut claims, _) = tokens.judge(&token).expect("valid");
         change(&mut claims);
         encode(&Header::new(Algorithm::HS256), &claims, &tokens.signs_with).expect("signed")
@@ -160,7 +168,7 @@ mod tests {
         let tokens = Tokens::new(&key("a"), None, 60);
         let user = UserId(Uuid::from_u128(7));
         let (claims, role) =
-            tokens.judge(&tokens.issue(user, "ann", Role::Admin, now_s()).expect("signed")).expect("valid");
+            tokens.judge(&tokens.issue(user, "ann", Role::Admin, now_s(), 0).expect("signed")).expect("valid");
         assert_eq!((claims.user(), role, claims.exp - claims.iat), (user, Role::Admin, 60));
     }
 
@@ -185,12 +193,23 @@ mod tests {
     }
 
     #[test]
+    fn a_token_is_good_in_the_second_in_which_older_ones_were_ended() {
+        let tokens = Tokens::new(&key("a"), None, 60);
+        let ended_before_s = now_s() + 1;
+        let token = tokens.issue(UserId(Uuid::nil()), "ann", Role::User, now_s(), ended_before_s).expect("signed");
+        let (claims, _) = tokens.judge(&token).expect("valid");
+        assert!(claims.iat >= ended_before_s);
+    }
+
+    #[test]
     fn the_previous_key_is_accepted_and_not_signed_with() {
         let old = Tokens::new(&key("a"), None, 60);
         let rotated = Tokens::new(&key("b"), Some(&key("a")), 60);
-        let token = old.issue(UserId(Uuid::nil()), "ann", Role::User, now_s()).expect("signed");
+        let token = old.issue(UserId(Uuid::nil()), "ann", Role::User, now_s(), 0).expect("signed");
         assert!(rotated.judge(&token).is_ok());
-        assert!(old.judge(&rotated.issue(UserId(Uuid::nil()), "ann", Role::User, now_s()).expect("signed")).is_err());
+        assert!(
+            old.judge(&rotated.issue(UserId(Uuid::nil()), "ann", Role::User, now_s(), 0).expect("signed")).is_err()
+        );
         assert!(Tokens::new(&key("b"), None, 60).judge(&token).is_err());
     }
 }

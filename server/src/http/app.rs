@@ -1,4 +1,7 @@
-//! What every handler has at hand.
+//! What every handler has at hand: the engine, the directory, who asks, and the bounds of the HTTP side.
+//!
+//! One value shared by all connections. Bounds are here and not in the settings, because each is chosen against the
+//! others (a body may take less time than a drain), and the operator should not have to know that.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -66,14 +69,17 @@ pub struct HttpSettings {
 /// Bounds of a connection and of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Connections served at once; beyond, only the kill switch and the liveness check are.
+    /// Connections served at once; beyond, only the kill switch and the liveness check are. Fits, with the spare ones and
+    /// the files of the ledger, into the 1,024 descriptors that a process usually gets.
     pub connections_max: usize,
     /// Connections beyond those; the rest is closed at once.
     pub connections_spare: usize,
     /// From the first byte (or from the end of the last request) to the end of the headers.
     pub header_timeout: Duration,
-    /// From the end of the headers to the end of the body; between two pieces of a stream.
+    /// From the end of the headers to the end of the body; in a stream, between two pieces of a line.
     pub body_timeout: Duration,
+    /// How long a stream may rest between two lines; an empty line now and then keeps it open.
+    pub rest_timeout: Duration,
     /// A caller who takes nothing of an answer for so long is cut off.
     pub write_timeout: Duration,
     /// How long requests under way may take to end once the server stops.
@@ -83,10 +89,11 @@ pub struct Bounds {
 impl Default for Bounds {
     fn default() -> Self {
         Self {
-            connections_max: 1_024,
+            connections_max: 768,
             connections_spare: 64,
             header_timeout: Duration::from_secs(15),
             body_timeout: Duration::from_secs(10),
+            rest_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(10),
         }

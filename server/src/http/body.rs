@@ -1,4 +1,7 @@
 //! Bodies: read within a bound of bytes and time, and decoded once.
+//!
+//! A declared length beyond the bound is refused before a byte is read; an undeclared one is counted as it comes. The
+//! time runs for the whole body, not for its pieces, so that a drip does not hold a connection.
 
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};

@@ -1,4 +1,7 @@
-//! Feeds and their subscribers: made, ended and changed by admins. A secret is shown once, when it is made.
+//! Feeds and their subscribers: made, ended and changed by admins.
+//!
+//! A secret is shown once, in the answer that makes it; what is kept of an API key is its hash. Whatever ends or changes a
+//! feed runs to its end even when the admin goes away, so that no cache outlives the change.
 
 use std::sync::Arc;
 

@@ -1,4 +1,7 @@
 //! Health and status, for anybody.
+//!
+//! Three questions that operators and orchestrators keep apart: does the process answer, should requests be sent here, and
+//! is everything as it should be. A halted engine is ready, because it serves, and degraded, because it does not trade.
 
 use std::sync::Arc;
 

@@ -1,4 +1,7 @@
 //! Signing in and out.
+//!
+//! A login does the same work whether the name exists or not, and says the same when it fails. There are no refresh tokens
+//! in this release: the answer's field is null, and whoever needs longer signs in again.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -60,9 +63,9 @@ pub async fn login(
     if found == Match::YesButOutdated {
         rehash(&app, &user, body.password).await;
     }
-    // A token that is issued in the second in which older ones were ended must not count as one of those.
-    let now_s = wall_now_s().max(user.tokens_valid_from_unix_s);
-    let access_token = app.auth.tokens.issue(user.id, &user.username, user.role, now_s).map_err(|error| {
+    let ended_before_s = user.tokens_valid_from_unix_s;
+    let issued = app.auth.tokens.issue(user.id, &user.username, user.role, wall_now_s(), ended_before_s);
+    let access_token = issued.map_err(|error| {
         tracing::error!(%error, "a token could not be signed");
         Problem::internal()
     })?;

@@ -1,4 +1,7 @@
 //! Marks: prices that feeds push.
+//!
+//! A list is taken whole or not at all, because a feed that sends nonsense in one place is not to be believed in another.
+//! Which symbols a feed may price is checked here, what the prices mean is the engine's.
 
 use std::sync::Arc;
 

@@ -1,4 +1,7 @@
 //! Metrics in the text format of Prometheus, for those who may see them.
+//!
+//! What happens is counted where it happens; what is (the trading state, the actors in memory) is read at the moment of a
+//! scrape. Latencies are histograms with fixed buckets, so that instances can be added up.
 
 use std::sync::{Arc, OnceLock};
 

@@ -5,6 +5,7 @@
 //! the body does, when it stalls, when the feed's key is ended, or when the server stops - the last three with a
 //! problem as its last line, so that a caller knows how far it got.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use futures::{Stream, StreamExt};
 use http_body_util::BodyExt;
 use tokio_util::sync::CancellationToken;
 
-use super::app::App;
+use super::app::{App, Bounds};
 use super::body::BODY_BYTES_MAX;
 use super::problem::Problem;
 use super::signals::{IN_FLIGHT_MAX, submit_one};
@@ -25,17 +26,22 @@ use crate::wire::json;
 
 /// Answers a stream of signals with a stream of answers.
 pub fn answer(app: Arc<App>, known: KnownFeed, body: Body) -> Response {
-    let lines = Lines::new(body, BODY_BYTES_MAX, app.settings.bounds.body_timeout, app.stopping.clone());
-    let answers = lines
-        .into_stream()
-        .map(move |line| answer_line(Arc::clone(&app), known.clone(), line))
-        .buffered(IN_FLIGHT_MAX)
-        .scan(false, |has_ended, (ends, line)| {
-            let after_the_end = std::mem::replace(has_ended, *has_ended || ends);
-            std::future::ready((!after_the_end).then_some(line))
-        })
-        .map(Ok::<_, std::convert::Infallible>);
-    ([(CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(answers)).into_response()
+    let Bounds { body_timeout, rest_timeout, .. } = app.settings.bounds;
+    let lines = Lines::new(body, BODY_BYTES_MAX, (body_timeout, rest_timeout), app.stopping.clone());
+    let answers =
+        lines.into_stream().map(move |line| answer_line(Arc::clone(&app), known.clone(), line)).buffered(IN_FLIGHT_MAX);
+    ([(CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(until_the_last(answers))).into_response()
+}
+
+/// The lines up to the one that ends the stream. Nothing is waited for after that: the caller may keep the body open.
+fn until_the_last(answers: impl Stream<Item = (bool, Bytes)>) -> impl Stream<Item = Result<Bytes, Infallible>> {
+    futures::stream::unfold((Box::pin(answers), false), |(mut answers, has_ended)| async move {
+        if has_ended {
+            return None;
+        }
+        let (ends, line) = answers.next().await?;
+        Some((Ok(line), (answers, ends)))
+    })
 }
 
 /// The answer to a line, and whether the stream ends with it.
@@ -101,14 +107,27 @@ struct Lines {
     is_skipping: bool,
     has_ended: bool,
     bytes_max: usize,
-    timeout: Duration,
+    /// Between two pieces of a line.
+    piece_timeout: Duration,
+    /// Between two lines.
+    rest_timeout: Duration,
     stopping: CancellationToken,
 }
 
 impl Lines {
-    fn new(body: Body, bytes_max: usize, timeout: Duration, stopping: CancellationToken) -> Self {
-        let buffer = BytesMut::new();
-        Self { body, buffer, searched: 0, is_skipping: false, has_ended: false, bytes_max, timeout, stopping }
+    fn new(body: Body, bytes_max: usize, timeouts: (Duration, Duration), stopping: CancellationToken) -> Self {
+        let (piece_timeout, rest_timeout) = timeouts;
+        Self {
+            body,
+            buffer: BytesMut::new(),
+            searched: 0,
+            is_skipping: false,
+            has_ended: false,
+            bytes_max,
+            piece_timeout,
+            rest_timeout,
+            stopping,
+        }
     }
 
     fn into_stream(self) -> impl Stream<Item = Line> {
@@ -131,10 +150,12 @@ impl Lines {
             if self.has_ended {
                 return self.take_rest();
             }
+            let is_resting = self.buffer.is_empty() && !self.is_skipping;
+            let timeout = if is_resting { self.rest_timeout } else { self.piece_timeout };
             let frame = tokio::select! {
                 biased;
                 () = self.stopping.cancelled() => return Some(Line::Stopping),
-                frame = tokio::time::timeout(self.timeout, self.body.frame()) => frame,
+                frame = tokio::time::timeout(timeout, self.body.frame()) => frame,
             };
             match frame {
                 Err(_) => return Some(Line::Stalled),
@@ -189,9 +210,12 @@ mod tests {
     use super::*;
     use futures::stream;
 
+    const LONG: Duration = Duration::from_secs(60);
+    const SHORT: Duration = Duration::from_millis(10);
+
     async fn lines(pieces: Vec<&'static str>, bytes_max: usize) -> Vec<Line> {
-        let body = Body::from_stream(stream::iter(pieces.into_iter().map(Ok::<_, std::convert::Infallible>)));
-        let lines = Lines::new(body, bytes_max, Duration::from_secs(1), CancellationToken::new());
+        let body = Body::from_stream(stream::iter(pieces.into_iter().map(Ok::<_, Infallible>)));
+        let lines = Lines::new(body, bytes_max, (LONG, LONG), CancellationToken::new());
         lines.into_stream().collect().await
     }
 
@@ -226,17 +250,19 @@ mod tests {
 
     #[tokio::test]
     async fn a_stream_that_stalls_or_is_stopped_says_so_and_ends() {
-        let endless = || {
-            let first = stream::iter([Ok::<_, std::convert::Infallible>("a\nhalf")]);
+        let endless = |first: &'static str| {
+            let first = stream::iter([Ok::<_, Infallible>(first)]);
             Body::from_stream(first.chain(stream::pending()))
         };
-        let stalled = Lines::new(endless(), 10, Duration::from_millis(10), CancellationToken::new());
-        let last = stalled.into_stream().collect::<Vec<_>>().await;
-        assert_eq!(last, [text("a"), Line::Stalled]);
+        for (first, timeouts) in [("a\nhalf", (SHORT, LONG)), ("a\n", (LONG, SHORT)), ("a\n12345678901", (SHORT, LONG))]
+        {
+            let stalled = Lines::new(endless(first), 10, timeouts, CancellationToken::new()).into_stream();
+            let seen = stalled.collect::<Vec<_>>().await;
+            assert_eq!((&seen[0], seen.last()), (&text("a"), Some(&Line::Stalled)), "{first}");
+        }
         let stopping = CancellationToken::new();
-        let stopped = Lines::new(endless(), 10, Duration::from_secs(60), stopping.clone()).into_stream();
-        tokio::pin!(stopped);
+        let stopped = Lines::new(endless("a\nhalf"), 10, (LONG, LONG), stopping.clone()).into_stream();
         stopping.cancel();
-        assert_eq!(stopped.next().await, Some(Line::Stopping));
+        assert_eq!(stopped.collect::<Vec<_>>().await.last(), Some(&Line::Stopping));
     }
 }

@@ -1,4 +1,7 @@
 //! Where a request comes from.
+//!
+//! The other end of the connection, unless that is a proxy which the operator trusts: only then does a header count, and
+//! of it only what the trusted proxies themselves have written.
 
 use std::net::{IpAddr, SocketAddr};
 

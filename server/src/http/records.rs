@@ -1,4 +1,7 @@
 //! What a user sees of the own account: risk now, and the record page by page.
+//!
+//! Risk comes from the engine's newest committed state, so it is what the next decision will be held against; the record
+//! comes from the directory, page by page, so that its length does not matter.
 
 use std::sync::Arc;
 

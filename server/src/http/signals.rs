@@ -1,4 +1,7 @@
 //! Signals: one, a list, or a stream; decided before they are answered.
+//!
+//! A list is read whole before anything of it is decided: when one signal in it is wrong in form, none is taken. After that
+//! every signal stands for itself, and its answer in its place. Streams are in `ndjson`.
 
 use std::sync::Arc;
 
@@ -121,7 +124,7 @@ async fn submit_list(
         match body.parse(feed, &key.clone().unwrap_or_else(fresh_key), now) {
             Ok(signal) => signals.push(signal),
             Err(found) => {
-                errors.extend(found.into_iter().map(|e| FieldError { field: format!("[{index}].{}", e.field), ..e }))
+                errors.extend(found.into_iter().map(|e| FieldError { field: format!("[{index}].{}", e.field), ..e }));
             }
         }
     }

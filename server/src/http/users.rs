@@ -1,4 +1,7 @@
 //! Users: made, changed, limited, disabled and enabled by admins.
+//!
+//! What concerns a person (name, role, password) is changed in the directory, what concerns the account (limits, trading)
+//! through the account's own actor, so that a change of limits is decided in line with everything else.
 
 use std::sync::Arc;
 

@@ -1,4 +1,7 @@
 //! What a user sees of the own account: its risk, and the record of decisions, orders, positions and fills.
+//!
+//! Figures are the engine's, formatted by its own `Display`. Two are made here, because they are for people and no
+//! decision uses them: the day's zeros before an account's first turn of the day, and profit at the newest mark.
 
 use std::collections::BTreeMap;
 

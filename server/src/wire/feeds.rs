@@ -1,4 +1,7 @@
 //! Feeds on the wire.
+//!
+//! A feed without its secrets is one type and a feed with new secrets another, so that a list cannot show what only the
+//! answer to a creation may.
 
 use nexus_engine::ids::Symbol;
 use nexus_store::directory::Feed;

@@ -1,4 +1,7 @@
 //! What is wrong with the fields of a well-formed body, gathered so that a caller learns everything at once.
+//!
+//! Every body type reads its fields through this collector. Its codes are stable and its messages are for people; both end
+//! up in the `errors` of a problem.
 
 use std::fmt::Display;
 use std::str::FromStr;

@@ -1,4 +1,7 @@
 //! Health and status: what anybody may know of the engine.
+//!
+//! No names, no amounts, no versions: these routes ask nobody who they are. The words (`up`, `down`, `degraded`) are what
+//! monitors match on.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,7 @@
 //! The limits of a user on the wire: every one optional in a change, every one shown in an answer.
+//!
+//! The names are those of the settings in lower case. A change is applied to what is in force and then held against the
+//! ceilings as a whole; nothing here knows in which direction a limit is tighter, that is the engine's.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,4 +1,7 @@
 //! Lists: a page of items, and where the next one begins.
+//!
+//! Cursors are opaque: they are given out by the directory and handed back to it. A page has a bound whatever is asked
+//! for, so that no answer grows with the record.
 
 use nexus_store::directory::{Page, PageRequest};
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,7 @@
 //! Marks as a feed pushes them.
+//!
+//! Form is checked here, element by element, so that a refusal names them all; whether a mark is newer and to be believed
+//! is for the engine.
 
 use nexus_actors::engine::MarksAnswer;
 use nexus_engine::ids::Symbol;

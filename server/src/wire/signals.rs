@@ -1,4 +1,7 @@
 //! A signal as a feed sends it, and the answer that it gets.
+//!
+//! The fields are handed to `Signal::parse` as they were typed: the engine judges them once, for every way by which a
+//! signal may come. Only what the engine does not know, the form of a time, is read here.
 
 use std::collections::BTreeMap;
 

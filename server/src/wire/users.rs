@@ -1,4 +1,7 @@
 //! Users on the wire.
+//!
+//! A password exists here only as a secret type, which is neither printed nor sent; its rules are checked where passwords
+//! are hashed. A user is always shown with the state of the account, because that is what an admin looks for.
 
 use std::str::FromStr;
 

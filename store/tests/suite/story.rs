@@ -159,7 +159,12 @@ impl<'a, S: Ledger + Directory> Story<'a, S> {
             ..RawSignal::default()
         };
         let signal = Arc::new(Signal::parse(feed_id(), key, &raw, self.now).unwrap());
-        Arc::new(SignalRecord { signal, received_at: self.now, subscribers: (1..=users).map(user_id).collect() })
+        Arc::new(SignalRecord {
+            signal,
+            received_at: self.now,
+            subscribers: (1..=users).map(user_id).collect(),
+            mark: self.context().mark,
+        })
     }
 }
 

@@ -29,6 +29,8 @@ fn a_file_without_its_story_is_found() {
         ("x/src/a.rs", format!("//! Too short.\n{long}"), 1),
         ("x/src/a.rs", format!("//! One.\n//!\n//! Three.\n{long}"), 0),
         ("x/src/a.rs", format!("{}{long}", "//! Too much.\n".repeat(16)), 1),
+        ("x/src/lib.rs", format!("{}{long}", "//! A drawing.\n".repeat(60)), 0),
+        ("x/src/lib.rs", format!("{}{long}", "//! A novel.\n".repeat(61)), 1),
         ("x/tests/suite/a.rs", format!("//! A line is enough for tests.\n{long}"), 0),
         ("x/tests/suite/a.rs", long.clone(), 1),
     ];

@@ -43,8 +43,8 @@ pub(super) fn record_signal(transaction: &Transaction<'_>, record: &SignalRecord
     transaction
         .prepare_cached(
             "INSERT INTO signals (id, feed_id, key, symbol, side, timeframe, kind, entry_price_e8, stop_loss_e8, take_profit_e8,
-                                  issued_at_us, received_at_us, undecided, signal, subscribers)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+                                  issued_at_us, received_at_us, undecided, signal, subscribers, mark)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
              ON CONFLICT (id) DO NOTHING",
         )?
         .execute(params![
@@ -63,6 +63,7 @@ pub(super) fn record_signal(transaction: &Transaction<'_>, record: &SignalRecord
             i64::try_from(record.subscribers.len()).unwrap_or(i64::MAX),
             to_json(&**signal)?,
             to_json(&*record.subscribers)?,
+            record.mark.as_ref().map(to_json).transpose()?,
         ])?;
     Ok(())
 }

@@ -45,22 +45,10 @@ impl SqliteStore {
         T: Send + 'static,
         F: FnOnce(&Transaction<'_>) -> Result<T, Stop> + Send + 'static,
     {
-        let job = self.write(move |connection| {
-            let mut refused = None;
-            let outcome = transact(connection, |transaction| {
-                work(transaction).map_err(|stop| match stop {
-                    Stop::Fault(fault) => fault,
-                    Stop::Answer(answer) => {
-                        let words = answer.to_string();
-                        refused = Some(answer);
-                        Fault::Corrupt(words)
-                    }
-                })
-            });
-            match refused {
-                Some(answer) => Ok(Err(answer)),
-                None => outcome.map(Ok),
-            }
+        let job = self.write(move |connection| match transact(connection, work) {
+            Ok(value) => Ok(Ok(value)),
+            Err(Stop::Answer(answer)) => Ok(Err(answer)),
+            Err(Stop::Fault(fault)) => Err(fault),
         });
         job.map(|outcome| outcome.map_err(DirectoryError::from).flatten()).boxed()
     }
@@ -84,7 +72,7 @@ impl Directory for SqliteStore {
     }
 
     fn user(&self, id: UserId) -> Reply<'_, Option<User>> {
-        self.look(move |moment| find_user(moment, "id", &id.to_string()))
+        self.look(move |moment| find_user(moment, id))
     }
 
     fn credentials(&self, username: &str) -> Reply<'_, Option<Credentials>> {
@@ -107,7 +95,7 @@ impl Directory for SqliteStore {
             let keys =
                 params![id.to_string(), change.username, role, change.password_hash, change.tokens_valid_from_unix_s];
             run(transaction, sql, keys, "username")?;
-            find_user(transaction, "id", &id.to_string())?.ok_or(Stop::Answer(DirectoryError::Unknown("user")))
+            find_user(transaction, id)?.ok_or(Stop::Answer(DirectoryError::Unknown("user")))
         })
     }
 
@@ -341,11 +329,11 @@ fn insert_account(transaction: &Transaction<'_>, account: &Account) -> Result<()
     Ok(())
 }
 
-/// `column` is one of ours, never a caller's text.
-fn find_user(moment: &Connection, column: &str, key: &str) -> Result<Option<User>, Fault> {
-    first(moment, &format!("SELECT {USER_COLUMNS} FROM users WHERE {column} = ?1"), [key], user)
+fn find_user(moment: &Connection, id: UserId) -> Result<Option<User>, Fault> {
+    first(moment, &format!("SELECT {USER_COLUMNS} FROM users WHERE id = ?1"), [id.to_string()], user)
 }
 
+/// `column` is one of ours, never a caller's text.
 fn find_feed(moment: &Connection, column: &str, key: &str) -> Result<Option<Feed>, Fault> {
     let sql = format!("SELECT {FEED_COLUMNS} FROM feeds WHERE {column} = ?1 AND deleted_at_us IS NULL");
     first(moment, &sql, [key], feed)

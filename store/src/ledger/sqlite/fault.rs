@@ -111,3 +111,38 @@ pub(super) fn is_dangling(error: &rusqlite::Error) -> bool {
 fn extended_code(error: &rusqlite::Error) -> Option<i32> {
     error.sqlite_error().map(|e| e.extended_code)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::ffi;
+
+    fn failure(code: i32) -> rusqlite::Error {
+        rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)
+    }
+
+    #[test]
+    fn a_failed_statement_is_certain_and_a_failed_commit_only_where_it_must_be() {
+        let table = [
+            (ffi::SQLITE_BUSY, "unavailable", "unavailable"),
+            (ffi::SQLITE_FULL, "unavailable", "unavailable"),
+            (ffi::SQLITE_READONLY, "unavailable", "in doubt"),
+            (ffi::SQLITE_IOERR_WRITE, "unavailable", "in doubt"),
+            (ffi::SQLITE_IOERR_FSYNC, "unavailable", "in doubt"),
+            (ffi::SQLITE_NOMEM, "unavailable", "in doubt"),
+            (ffi::SQLITE_CONSTRAINT_FOREIGNKEY, "corrupt", "corrupt"),
+            (ffi::SQLITE_CORRUPT, "corrupt", "in doubt"),
+        ];
+        let name = |error| match error {
+            LedgerError::Unavailable(_) => "unavailable",
+            LedgerError::InDoubt(_) => "in doubt",
+            LedgerError::Corrupt(_) => "corrupt",
+        };
+        for (code, statement, commit) in table {
+            assert_eq!(name(Fault::from(failure(code)).into()), statement, "a statement failed with {code}");
+            assert_eq!(name(Fault::of_commit(failure(code)).into()), commit, "COMMIT failed with {code}");
+        }
+        assert_eq!(name(Fault::Closed.into()), "unavailable");
+        assert_eq!(name(Fault::Unanswered.into()), "in doubt");
+    }
+}

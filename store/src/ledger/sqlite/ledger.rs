@@ -84,13 +84,13 @@ impl Ledger for SqliteStore {
                         record.reason
                     ],
                 )?;
-                Ok(())
+                Ok::<_, Fault>(())
             })
         }))
     }
 
     /// Takes the write lock and gives it back: a ledger that can be read but not written does not answer.
     fn ping(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
-        answer(self.write(|connection| transact(connection, |_| Ok(()))))
+        answer(self.write(|connection| transact(connection, |_| Ok::<_, Fault>(()))))
     }
 }

@@ -72,7 +72,7 @@ fn today(moment: &Connection, user: UserId, day: Day) -> Result<Option<Today>, F
 
 /// A recorded signal.
 pub(super) fn signal(moment: &Connection, id: SignalId) -> Result<Option<SignalRecord>, Fault> {
-    let sql = "SELECT signal, received_at_us, subscribers FROM signals WHERE id = ?1";
+    let sql = "SELECT signal, received_at_us, subscribers, mark FROM signals WHERE id = ?1";
     first(moment, sql, params![id.to_string()], record)
 }
 
@@ -84,7 +84,7 @@ pub(super) fn decisions_on(moment: &Connection, id: SignalId) -> Result<Vec<Deci
 
 /// Recorded signals with subscribers that have no decision.
 pub(super) fn unfinished_signals(moment: &Connection) -> Result<Vec<UnfinishedSignal>, Fault> {
-    let sql = "SELECT signal, received_at_us, subscribers FROM signals WHERE undecided > 0 ORDER BY seq";
+    let sql = "SELECT signal, received_at_us, subscribers, mark FROM signals WHERE undecided > 0 ORDER BY seq";
     let records = all(moment, sql, params![], record)?;
     let mut unfinished = Vec::new();
     for record in records {
@@ -121,5 +121,6 @@ fn record(columns: &mut Columns<'_>) -> Result<SignalRecord, Fault> {
         signal: columns.json()?,
         received_at: columns.at()?,
         subscribers: columns.json::<Vec<UserId>>()?.into(),
+        mark: columns.maybe_json()?,
     })
 }

@@ -57,6 +57,12 @@ impl<'a> Columns<'a> {
         Ok(serde_json::from_str(self.text()?)?)
     }
 
+    /// JSON that may be absent.
+    pub(super) fn maybe_json<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Fault> {
+        let text: Option<String> = self.take()?;
+        Ok(text.map(|text| serde_json::from_str(&text)).transpose()?)
+    }
+
     /// One of a closed list, by its name.
     pub(super) fn named<T: Copy>(&mut self, all: &[T], name: impl Fn(T) -> &'static str) -> Result<T, Fault> {
         let text = self.text()?;

@@ -137,3 +137,44 @@ fn work_off(queue: &Queue, opener: &Opener, mut held: Option<Connection>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn writer(folder: &tempfile::TempDir) -> Writer {
+        let path = folder.path().join("ledger.db");
+        super::super::connection::make_file(&path).unwrap();
+        let options = SqliteOptions::default();
+        let connection = open_writer(&path, &options).unwrap();
+        Writer::start(&path, &options, connection).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_a_job_costs_its_answer_and_nobody_elses() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = writer(&folder);
+        let panicked: Result<(), Fault> = writer
+            .run(|connection| {
+                connection.execute_batch("BEGIN IMMEDIATE; CREATE TABLE half (a INTEGER)")?;
+                panic!("the job panics in its transaction");
+            })
+            .await;
+        assert!(matches!(panicked, Err(Fault::Unanswered)), "{panicked:?}");
+        let tables = writer
+            .run(|connection| Ok(connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?));
+        assert_eq!(tables.await.ok(), Some(0));
+    }
+
+    #[tokio::test]
+    async fn a_transaction_left_open_does_not_reach_the_next_job() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = writer(&folder);
+        writer
+            .run(|connection| Ok(connection.execute_batch("BEGIN IMMEDIATE; CREATE TABLE half (a INTEGER)")?))
+            .await
+            .unwrap();
+        let fresh = writer.run(|connection| Ok(connection.is_autocommit())).await;
+        assert_eq!(fresh.ok(), Some(true));
+    }
+}
