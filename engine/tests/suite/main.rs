@@ -24,7 +24,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestCaseResult, TestRunner};
 
 /// How many times as many cases a long run draws.
-const LONG: u32 = 50;
+const LONG: u32 = 20;
 
 /// Holds a property against many drawn cases.
 fn check<S: Strategy<Value: Debug>>(cases: u32, strategy: &S, property: impl Fn(S::Value) -> TestCaseResult) {
