@@ -139,6 +139,7 @@ impl Account {
             tick: instrument.tick,
             entry,
             exits: Vec::new(),
+            adopted: Vec::new(),
             protection: Protection {
                 plan: signal.protection,
                 first_stop: signal.stop_loss,

@@ -38,12 +38,11 @@ impl Lot {
         let closed = self.exits.iter().fold(Quantity::ZERO, |sum, exit| sum.plus(exit.filled));
         let ensure = |holds: bool, what: &str| if holds { Ok(()) } else { Err(what.to_owned()) };
         ensure(self.open >= Quantity::ZERO && self.cost >= Money::ZERO, "open or cost is negative")?;
-        ensure(
-            closed > self.entry.filled || self.open == self.entry.filled.minus(closed),
-            "open is not entries less exits",
-        )?;
+        ensure(self.open == self.entry.filled.minus(closed).or_zero(), "open is not entries less exits")?;
         ensure(!self.open.is_zero() || self.cost.is_zero(), "something flat has a cost")?;
-        let closing = self.exits.iter().fold(Quantity::ZERO, |sum, exit| sum.plus(exit.working_quantity()));
+        // An adopted exit's quantity is only the most that it can be.
+        let planned = self.exits.iter().filter(|exit| !self.adopted.contains(&exit.id));
+        let closing = planned.fold(Quantity::ZERO, |sum, exit| sum.plus(exit.working_quantity()));
         ensure(closing <= self.entry.filled, "exits ask for more than was ever open")?;
         ensure(self.open_risk() >= Money::ZERO && self.reserved_risk() >= Money::ZERO, "a risk is negative")?;
         ensure(self.closed_at.is_none() || self.is_done(), "a closed lot has business left")?;

@@ -43,6 +43,10 @@ pub struct Lot {
     pub entry: Order,
     /// The orders that close it, in the order of their numbers.
     pub exits: Vec<Order>,
+    /// Exits that only the venue remembers, because their own turns were lost in a crash: of their quantity we know no more
+    /// than that it was open.
+    #[serde(default)]
+    pub adopted: Vec<ClientOrderId>,
     /// Its stop and target.
     pub protection: Protection,
     /// How much is open.

@@ -186,6 +186,7 @@ impl Lot {
         };
         if at_venue {
             let exit = self.exit_order(report.order, self.protection.stop_kind, self.open, now);
+            self.adopted.push(exit.id);
             self.exits.push(exit);
         }
         at_venue
@@ -210,17 +211,47 @@ impl Lot {
         }
     }
 
-    /// Takes a fill of the entry; what it realises is its fee.
+    /// Takes a fill of the entry; what it realises is its fee. What exits have closed before this fill was heard of is not
+    /// open any more: that part realises its difference to what they brought.
     fn fill_entry(&mut self, trade: &Trade<'_>, now: Timestamp) -> Money {
         let value = match self.side {
             Side::Buy => trade.quantity.value_up(trade.price),
             Side::Sell => trade.quantity.value_down(trade.price),
         };
+        let (owed, owed_value) = self.closed_ahead();
+        let closed = trade.quantity.at_most(owed);
+        let share = value.share(closed, trade.quantity);
+        let proceeds = if closed == owed { owed_value } else { owed_value.share(closed, owed) };
         self.entry.trade(trade, value);
-        self.open = self.open.plus(trade.quantity);
-        self.cost = self.cost.plus(value);
+        self.open = self.open.plus(trade.quantity.minus(closed));
+        self.cost = self.cost.plus(value.minus(share));
         self.opened_at = self.opened_at.or(Some(now));
-        trade.fee.negated()
+        self.gain(share, proceeds).minus(trade.fee)
+    }
+
+    /// What exits have closed beyond what is known to have been open, and what that was worth: their fills less what has been
+    /// realised of them.
+    fn closed_ahead(&self) -> (Quantity, Money) {
+        let closed = self.exits.iter().fold(Quantity::ZERO, |sum, exit| sum.plus(exit.filled));
+        if closed <= self.entry.filled {
+            return (Quantity::ZERO, Money::ZERO);
+        }
+        let sum = |of: fn(&Order) -> Money| self.exits.iter().fold(Money::ZERO, |sum, exit| sum.plus(of(exit)));
+        let gross = self.realized.plus(self.entry.fees).plus(sum(|exit| exit.fees));
+        let entered = self.entry.value.minus(self.cost);
+        let realized = match self.side {
+            Side::Buy => entered.plus(gross),
+            Side::Sell => entered.minus(gross),
+        };
+        (closed.minus(self.entry.filled), sum(|exit| exit.value).minus(realized))
+    }
+
+    /// What a part made that was entered for `cost` and left for `proceeds`.
+    fn gain(&self, cost: Money, proceeds: Money) -> Money {
+        match self.side {
+            Side::Buy => proceeds.minus(cost),
+            Side::Sell => cost.minus(proceeds),
+        }
     }
 
     /// Takes a fill of an exit; what it realises is the difference to the cost of what it closed, less its fee. The last
@@ -238,11 +269,19 @@ impl Lot {
         let proceeds = value.share(closed, trade.quantity);
         self.open = self.open.minus(closed);
         self.cost = self.cost.minus(share);
-        let gain = match self.side {
-            Side::Buy => proceeds.minus(share),
-            Side::Sell => share.minus(proceeds),
-        };
-        gain.minus(trade.fee)
+        self.settle_adopted();
+        self.gain(share, proceeds).minus(trade.fee)
+    }
+
+    /// An adopted exit can close no more than is open; with nothing left to close it is filled.
+    fn settle_adopted(&mut self) {
+        let (open, adopted) = (self.open, &self.adopted);
+        for exit in self.exits.iter_mut().filter(|exit| adopted.contains(&exit.id) && !exit.status.is_terminal()) {
+            exit.quantity = exit.quantity.at_most(exit.filled.plus(open));
+            if exit.filled >= exit.quantity && !exit.filled.is_zero() {
+                exit.status = OrderStatus::Filled;
+            }
+        }
     }
 
     pub(crate) fn request_cancel(&mut self, turn: &mut Turn) {

@@ -13,7 +13,7 @@ use proptest::test_runner::{TestCaseError, TestCaseResult};
 
 use crate::check;
 use crate::compare;
-use crate::generate::{Op, SignalSeed, Step, roomy, sound_signal};
+use crate::generate::{Op, SignalSeed, Step, roomy, sound_signal, story};
 use crate::model::Steps;
 use crate::world::{World, decision, order};
 
@@ -133,6 +133,15 @@ fn same_in_any_order(
     compare::profit_and_loss(&mixed.account, &mixed.record)
 }
 
+#[test]
+fn a_venue_that_breaks_its_word_breaks_nothing_else() {
+    check(150, &story(60), |(setup, steps)| {
+        let mut world = World::new(&setup);
+        world.lying_venue = true;
+        steps.iter().try_for_each(|step| world.run(step))
+    });
+}
+
 /// A lot that ended is remembered for a while: its late fill is still counted, and so is the trade.
 #[test]
 fn a_late_fill_is_counted_though_others_were_accepted_since() {
@@ -177,6 +186,56 @@ fn an_exit_that_only_the_venue_remembers_closes_the_position() {
         let quantity = world.model.picture().lots[&id].open;
         let mut reports = vec![world.report_on(order(id, 1), News::Acknowledged)];
         reports.extend(trades(&mut world, 1, quantity, &parts));
+        hear(&mut world, shuffled(reports, &order_heard))?;
+        is_flat(&world)
+    });
+}
+
+/// Two such exits: the first was cancelled after a part, the second closed the rest.
+#[test]
+fn two_exits_that_only_the_venue_remembers_close_the_position_in_any_order() {
+    check(100, &(sound_signal(), 1..1_000_i128, shuffle()), |(seed, share, order_heard)| {
+        let mut world = opened(&seed)?;
+        let id = world.only_lot();
+        let quantity = world.model.picture().lots[&id].open;
+        let first = (quantity * share / 1_000).max(1);
+        let mut reports = vec![world.trade(1, first, 0, 0)];
+        reports.push(world.report_on(order(id, 1), News::Cancelled { reason: "in time".into() }));
+        reports.push(world.trade(2, quantity - first, 0, 0));
+        hear(&mut world, shuffled(reports, &order_heard))?;
+        is_flat(&world)
+    });
+}
+
+/// The first exit is known and was refused, the second is not known and works; both are heard of in any order.
+#[test]
+fn an_exit_after_a_refused_one_is_heard_of_in_any_order() {
+    check(50, &(sound_signal(), shuffle()), |(seed, order_heard)| {
+        let mut world = exiting(&seed)?;
+        let id = world.only_lot();
+        let quantity = world.model.picture().lots[&id].open;
+        let reports = vec![
+            world.report_on(order(id, 1), News::Rejected { reason: "busy".into() }),
+            world.report_on(order(id, 2), News::Acknowledged),
+            world.trade(2, quantity, 0, 0),
+        ];
+        hear(&mut world, shuffled(reports, &order_heard))?;
+        is_flat(&world)
+    });
+}
+
+/// The entry filled in two parts, an exit closed both, and the second part is heard of last.
+#[test]
+fn an_exit_may_be_heard_of_before_the_entry_that_it_closed() {
+    check(100, &(sound_signal(), 1..1_000_i128, shuffle()), |(seed, share, order_heard)| {
+        let mut world = accepted(&seed)?;
+        world.lying_venue = true;
+        let id = world.only_lot();
+        let quantity = world.model.picture().lots[&id].terms.quantity;
+        let first = (quantity * share / 1_000).max(1);
+        let begun = world.trade(0, first, 0, 0);
+        hear(&mut world, vec![begun])?;
+        let reports = vec![world.trade(0, quantity - first, 0, 0), world.trade(1, quantity, 0, 0)];
         hear(&mut world, shuffled(reports, &order_heard))?;
         is_flat(&world)
     });
