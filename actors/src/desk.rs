@@ -125,7 +125,7 @@ impl Desk {
         };
         Context {
             gate: self.shared.latch.gate(),
-            mark: symbol.as_ref().and_then(|symbol| self.shared.market.mark(symbol)),
+            mark: request.mark.clone().or_else(|| self.shared.market.mark(symbol.as_ref()?)),
             instrument: symbol.as_ref().and_then(|symbol| self.shared.instruments.get(symbol).cloned()),
             subscribed: request.subscribed,
         }

@@ -321,9 +321,8 @@ impl Engine {
         if let Some(venue) = venue {
             venue.observe(mark);
         }
-        for hit in shared.market.hits(&mark.symbol, shared.clock.now()) {
-            shared.look(hit.user, hit.decision);
-        }
+        let (hits, due) = (shared.market.hits(&mark.symbol), shared.market.due(shared.clock.now()));
+        hits.into_iter().chain(due).for_each(|hit| shared.look(hit));
         seen
     }
 

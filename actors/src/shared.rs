@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use compact_str::CompactString;
-use nexus_engine::account::{Account, Effect};
+use nexus_engine::account::{Account, Effect, Input};
 use nexus_engine::ids::{DecisionId, Symbol, Timestamp, UserId};
 use nexus_engine::instrument::Instrument;
 use nexus_engine::protection::Watch;
@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use crate::commit::Committer;
 use crate::engine::{Parts, Settings};
 use crate::latch::Latch;
-use crate::market::Market;
+use crate::market::{Hit, Market};
 use crate::meters::Meters;
 use crate::ports::{Clock, HotState, Ledger, Probe, Step, Venue};
 use crate::registry::Registry;
@@ -140,14 +140,14 @@ impl Shared {
     /// Arms what a position waits for; what is true already is looked at now.
     pub(crate) fn arm(self: &Arc<Self>, user: UserId, watch: Watch, seen: Option<Timestamp>) {
         if let Some(hit) = self.market.arm(user, watch, seen) {
-            self.look(hit.user, hit.decision);
+            self.look(hit);
         }
     }
 
-    /// Has an account look at a position.
-    pub(crate) fn look(self: &Arc<Self>, user: UserId, decision: DecisionId) {
-        let input = nexus_engine::account::Input::Look(decision);
-        self.registry.send(self, user, Request::of(Task::Step(input)));
+    /// Has an account look at a position, by the mark that it was waiting for.
+    pub(crate) fn look(self: &Arc<Self>, hit: Hit) {
+        let task = Task::Step(Input::Look(hit.decision));
+        self.registry.send(self, hit.user, Request { mark: hit.mark, ..Request::of(task) });
     }
 
     /// Asks a venue for a cancel; other effects are not for this door.
