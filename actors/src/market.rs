@@ -6,6 +6,7 @@
 //! actor: marks come one at a time under one lock, and there is nothing here that could crash and forget.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::Duration;
 
 use nexus_engine::ids::{DecisionId, Symbol, Timestamp, UserId};
 use nexus_engine::instrument::Mark;
@@ -21,7 +22,7 @@ const MARKS_KEPT: usize = 256;
 pub(crate) enum Seen {
     /// Newer than what was known, and believed.
     Believed,
-    /// Not newer than what was known, or of no instrument.
+    /// Not newer than what was known, from the future, or of no instrument.
     Ignored,
     /// Beyond the collar and not yet confirmed by a second one.
     Unconfirmed,
@@ -39,6 +40,8 @@ pub(crate) struct Hit {
 /// The board and the index.
 pub(crate) struct Market {
     collar: Percent,
+    /// How far ahead of our clock a mark may be.
+    tolerance: Duration,
     /// Held while one mark and everything that it hits is handed on, so that marks keep their order.
     pub(crate) turnstile: Mutex<()>,
     inner: Mutex<Inner>,
@@ -70,10 +73,10 @@ struct Book {
 
 impl Market {
     /// An empty board for these symbols.
-    pub(crate) fn new(symbols: impl Iterator<Item = Symbol>, collar: Percent) -> Market {
+    pub(crate) fn new(symbols: impl Iterator<Item = Symbol>, collar: Percent, tolerance: Duration) -> Market {
         let symbols = symbols.map(|symbol| (symbol, Book::default())).collect();
         let inner = Inner { symbols, ..Inner::default() };
-        Market { collar, turnstile: Mutex::new(()), inner: Mutex::new(inner) }
+        Market { collar, tolerance, turnstile: Mutex::new(()), inner: Mutex::new(inner) }
     }
 
     /// The newest believed mark.
@@ -90,8 +93,12 @@ impl Market {
         }
     }
 
-    /// Takes a mark. When it is believed it is on the board afterwards.
-    pub(crate) fn see(&self, mark: &Mark) -> Seen {
+    /// Takes a mark. When it is believed it is on the board afterwards. One from the future is not: until its time has come
+    /// every true one would look old beside it, and no stop would be hit.
+    pub(crate) fn see(&self, mark: &Mark, now: Timestamp) -> Seen {
+        if mark.at.since(now) > self.tolerance {
+            return Seen::Ignored;
+        }
         match self.inner.lock().symbols.get_mut(&mark.symbol) {
             Some(book) => book.see(mark, self.collar),
             None => Seen::Ignored,
@@ -267,6 +274,7 @@ mod tests {
     use super::*;
     use uuid::Uuid;
 
+    const LATER: Timestamp = Timestamp::from_micros(1_000_000);
     const USER: UserId = UserId(Uuid::from_u128(1));
 
     fn symbol() -> Symbol {
@@ -274,7 +282,7 @@ mod tests {
     }
 
     fn market() -> Market {
-        Market::new([symbol()].into_iter(), Percent::whole(2))
+        Market::new([symbol()].into_iter(), Percent::whole(2), Duration::ZERO)
     }
 
     fn mark(at: i64, bid: i64, ask: i64) -> Mark {
@@ -298,7 +306,7 @@ mod tests {
             for (bid, ask, fires) in marks {
                 let market = market();
                 assert_eq!(market.arm(USER, watch(1, vec![condition]), None), None);
-                assert_eq!(market.see(&mark(1, bid, ask)), Seen::Believed);
+                assert_eq!(market.see(&mark(1, bid, ask), LATER), Seen::Believed);
                 let hits = market.hits(&symbol());
                 assert_eq!(!hits.is_empty(), fires, "{condition:?} at {bid}/{ask}");
                 assert!(market.hits(&symbol()).is_empty(), "{condition:?} fires once");
@@ -314,7 +322,7 @@ mod tests {
         market.arm(USER, watch(1, both), None);
         market.arm(USER, watch(2, vec![Condition::BidAtMost(Price::whole(90))]), None);
         market.arm(USER, watch(2, vec![Condition::BidAtMost(Price::whole(80))]), None);
-        market.see(&mark(1, 90, 91));
+        market.see(&mark(1, 90, 91), LATER);
         let hits = market.hits(&symbol());
         let mark = Some(mark(1, 90, 91));
         assert_eq!(hits, [Hit { user: USER, decision: DecisionId(Uuid::from_u128(1)), mark }]);
@@ -326,19 +334,19 @@ mod tests {
     #[test]
     fn what_holds_already_fires_unless_the_account_has_just_looked_at_it() {
         let market = market();
-        market.see(&mark(5, 90, 91));
+        market.see(&mark(5, 90, 91), LATER);
         let below = || watch(1, vec![Condition::BidAtMost(Price::whole(95))]);
         assert!(market.arm(USER, below(), None).is_some());
         assert!(market.arm(USER, below(), Some(Timestamp::from_micros(4))).is_some());
         assert!(market.arm(USER, below(), Some(Timestamp::from_micros(5))).is_none());
-        market.see(&mark(6, 90, 91));
+        market.see(&mark(6, 90, 91), LATER);
         assert_eq!(market.hits(&symbol()).len(), 1);
     }
 
     #[test]
     fn a_market_that_has_turned_back_since_the_last_look_is_a_hit_by_the_mark_that_fulfilled() {
         let market = market();
-        [mark(1, 100, 101), mark(2, 99, 100), mark(3, 100, 101)].iter().for_each(|mark| drop(market.see(mark)));
+        [mark(1, 100, 101), mark(2, 99, 100), mark(3, 100, 101)].iter().for_each(|mark| drop(market.see(mark, LATER)));
         let below = || watch(1, vec![Condition::BidAtMost(Price::whole(99))]);
         let hit = market.arm(USER, below(), Some(Timestamp::from_micros(1))).expect("the second mark fulfils it");
         assert_eq!(hit.mark, Some(mark(2, 99, 100)));
@@ -349,7 +357,7 @@ mod tests {
     #[test]
     fn of_the_marks_that_were_only_the_newest_are_kept() {
         let market = market();
-        (1..1_000).for_each(|at| drop(market.see(&mark(at, 100, 101))));
+        (1..1_000).for_each(|at| drop(market.see(&mark(at, 100, 101), LATER)));
         assert_eq!(market.inner.lock().symbols[&symbol()].marks.len(), MARKS_KEPT);
     }
 
@@ -375,10 +383,13 @@ mod tests {
             (6, 111, Seen::Believed),
         ];
         for (at, bid, expected) in table {
-            assert_eq!(market.see(&mark(at, bid, bid)), expected, "{bid} at {at}");
+            assert_eq!(market.see(&mark(at, bid, bid), LATER), expected, "{bid} at {at}");
         }
         assert_eq!(market.mark(&symbol()), Some(mark(6, 111, 111)));
+        let future = market.see(&mark(8, 111, 111), Timestamp::from_micros(7));
+        assert_eq!(future, Seen::Ignored);
+        assert_eq!(market.see(&mark(7, 111, 111), Timestamp::from_micros(7)), Seen::Believed, "it has hidden nothing");
         let other = Mark { symbol: "NONE".parse().unwrap(), ..mark(1, 1, 1) };
-        assert_eq!(market.see(&other), Seen::Ignored);
+        assert_eq!(market.see(&other, LATER), Seen::Ignored);
     }
 }

@@ -71,13 +71,14 @@ impl Shared {
     /// The shared state of a tree that has not begun.
     pub(crate) fn new(parts: Parts, latch: Latch) -> Arc<Shared> {
         let instruments: BTreeMap<_, _> = parts.instruments.into_iter().map(|i| (i.symbol.clone(), i)).collect();
-        let collar = parts.settings.ceilings.price_collar_percent;
+        let ceilings = &parts.settings.ceilings;
+        let (collar, tolerance) = (ceilings.price_collar_percent, ceilings.future_tolerance);
         Arc::new(Shared {
             clock: parts.clock,
             ledger: parts.ledger,
             hot: parts.hot,
             venues: parts.venues.into_iter().map(|venue| (CompactString::new(venue.name()), venue)).collect(),
-            market: Market::new(instruments.keys().cloned(), collar),
+            market: Market::new(instruments.keys().cloned(), collar, tolerance),
             instruments,
             settings: parts.settings,
             probe: parts.probe,
