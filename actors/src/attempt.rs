@@ -67,8 +67,12 @@ impl Attempt {
         let mut may_be_there = self.order().ask_first;
         let mut attempt = 0;
         loop {
-            if may_be_there && self.ask().await {
-                return;
+            if may_be_there {
+                if self.ask().await {
+                    return;
+                }
+                // A venue that loses what it is sent is not helped by more of it at once.
+                self.pause(if attempt == 0 { Duration::ZERO } else { backoff(self.order().id, attempt) }).await;
             }
             if let Some(reason) = self.not_to_be_sent(attempt) {
                 return self.tell(News::NeverSent { reason });
@@ -81,12 +85,17 @@ impl Attempt {
                     may_be_there = false;
                     self.shared.meters.order_retries.increment(1);
                     tracing::warn!(order = %self.order().id, attempt, %reason, "an order was not sent; it is tried again");
-                    tokio::select! {
-                        () = tokio::time::sleep(wait) => {}
-                        () = self.abandoned.cancelled() => {}
-                    }
+                    self.pause(wait).await;
                 }
             }
+        }
+    }
+
+    /// Waits, unless the order is given up.
+    async fn pause(&self, wait: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = self.abandoned.cancelled() => {}
         }
     }
 
