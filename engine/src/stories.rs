@@ -252,6 +252,18 @@ fn a_position_that_is_too_old_is_closed_and_an_entry_that_is_too_old_is_cancelle
 }
 
 #[test]
+fn a_position_that_is_given_up_is_not_opened_any_further() {
+    let mut story = Story::begins("0");
+    story.market("1.08490", "1.08500");
+    let decision = story.signal("a", |_| {});
+    story.fill(ClientOrderId::entry(decision), "1000", "1.08500", "0");
+    story.market("1.08300", "1.08310");
+    let turn = story.step(&Input::Look(decision));
+    assert!(turn.events.contains(&Event::CancelRequested(ClientOrderId::entry(decision))));
+    assert!(turn.effects.iter().any(|effect| matches!(effect, Effect::Cancel { .. })));
+}
+
+#[test]
 fn a_new_day_starts_its_own_count_and_carries_what_is_open() {
     let mut story = Story::begins("0");
     story.market("1.08490", "1.08500");
