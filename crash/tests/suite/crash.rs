@@ -280,12 +280,12 @@ async fn run(dir: &Path, trap: Option<&str>) -> (BTreeMap<String, Value>, u32) {
     let mut stage = Stage { dir, engine: None, crashes: 0 };
     stage.rise(None);
     let cast = cast(&stage).await;
-    stage.engine.take().unwrap().end();
+    stage.engine.take().unwrap().end().await;
     stage.rise(trap);
     let answers = play(&mut stage, &cast).await;
     let picture = picture(&mut stage, &cast).await;
     check_answers(&mut stage, &cast, &answers).await;
-    stage.engine.take().unwrap().end();
+    stage.engine.take().unwrap().end().await;
     check_files(dir);
     (picture, stage.crashes)
 }

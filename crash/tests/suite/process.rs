@@ -88,14 +88,14 @@ impl Engine {
         }
     }
 
-    /// Asks for an orderly end and waits for it.
-    pub fn end(mut self) {
+    /// Asks for an orderly end and waits for it, while connections of this process can answer its farewell.
+    pub async fn end(mut self) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         let until = Instant::now() + PATIENCE;
         while self.child.try_wait().unwrap().is_none() {
             assert!(Instant::now() < until, "the engine does not end on SIGTERM");
-            std::thread::sleep(Duration::from_millis(5));
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 }
