@@ -12,7 +12,7 @@ use nexus_actors::ports::{
     CommitVerdict, Ledger, LedgerError, SignalRecord, TradingStateRecord, TurnRecord, UnfinishedSignal,
 };
 use nexus_engine::account::{Account, Decision};
-use nexus_engine::ids::{FeedId, SignalId, UserId};
+use nexus_engine::ids::{DecisionId, FeedId, SignalId, UserId};
 use rusqlite::params;
 
 use super::connection::transact;
@@ -49,6 +49,10 @@ impl Ledger for SqliteStore {
 
     fn decisions_on(&self, id: SignalId) -> BoxFuture<'_, Result<Vec<Decision>, LedgerError>> {
         answer(self.read(move |moment| read::decisions_on(moment, id)))
+    }
+
+    fn owner_of(&self, decision: DecisionId) -> BoxFuture<'_, Result<Option<UserId>, LedgerError>> {
+        answer(self.read(move |moment| read::owner_of(moment, decision)))
     }
 
     fn unfinished_signals(&self) -> BoxFuture<'_, Result<Vec<UnfinishedSignal>, LedgerError>> {
