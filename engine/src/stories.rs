@@ -1,4 +1,7 @@
 //! Whole flows of one account, as stories: what a trader would check by hand.
+//!
+//! Each tells one trade from its signal to its end, with the sums written out, so that a reader can follow what the
+//! unit tests of the rules and of orders only show in pieces.
 
 use std::sync::Arc;
 use std::time::Duration;

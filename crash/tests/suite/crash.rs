@@ -1,5 +1,7 @@
-//! `kill -9` at points drawn over the named steps. After each restart: every answered signal has its decisions, the state
-//! equals that of a run that was never interrupted, the venue's book has each client order id once, nothing is unknown.
+//! `kill -9` at points drawn over the named steps, each in a run of its own of one script of trades.
+//!
+//! After each restart: every answered signal has its decisions, the state equals that of a run that was never
+//! interrupted, the venue's book has each client order id once, nothing is unknown.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -1,4 +1,7 @@
 //! The engine as a process: started on a folder, told its port by its own output, killed or ended, started again.
+//!
+//! The system chooses a free port, so that campaigns run side by side; a start that dies in the trap is an
+//! answer and not a failure.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

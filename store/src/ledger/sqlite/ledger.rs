@@ -1,4 +1,8 @@
 //! The ledger port on SQLite: each call is one job for the writing or a reading thread.
+//!
+//! Nothing is decided here. The port's methods name the job and speak the port's errors; what a job does lies in
+//! `commit`, `read` and `project`. Being there is asked of the write lock and not of a read, because a ledger that can
+//! be read and not written is of no use to anybody who waits for a decision.
 
 use std::sync::Arc;
 
