@@ -12,11 +12,7 @@ use nexus_engine::order::OrderStatus;
 use nexus_engine::units::Money;
 
 use crate::venue::Trouble;
-use crate::world::{START, World, entry_of, reasons, stop, until, user};
-
-fn is_filled(account: &Account) -> bool {
-    account.lots.values().any(|lot| lot.entry.status == OrderStatus::Filled)
-}
+use crate::world::{START, World, entry_of, is_filled, reasons, stop, until, user};
 
 fn entries(world: &World) -> usize {
     world.venue.wire().iter().filter(|id| id.is_entry()).count()
