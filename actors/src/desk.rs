@@ -424,9 +424,8 @@ impl Desk {
         }
     }
 
-    fn resume(&mut self, mut account: Account, decisions: &HashMap<SignalId, Decision>) {
+    fn resume(&mut self, account: Account, decisions: &HashMap<SignalId, Decision>) {
         self.shared.note_ledger(true);
-        account.limits = account.limits.tightened_to(&self.shared.settings.ceilings);
         self.shared.owners.insert_all(&account);
         let account = Arc::new(account);
         self.set_committed(Arc::clone(&account));
@@ -435,6 +434,7 @@ impl Desk {
         if std::mem::take(&mut self.rearm) {
             self.arm_all(&account);
         }
+        self.heed_ceilings(&account);
         let works = std::mem::take(&mut self.waiting);
         let mut asks = account.recovery().ask;
         for mut work in works {
@@ -450,6 +450,17 @@ impl Desk {
         }
         if self.waiting.is_empty() && self.in_flight.is_empty() {
             self.exits_out.clear();
+        }
+    }
+
+    /// The operator may have lowered a ceiling below what the user has. That is a change of limits like any other: a turn of
+    /// its own, before anything is decided, so that a replay decides under the same limits.
+    fn heed_ceilings(&mut self, account: &Account) {
+        let limits = account.limits.tightened_to(&self.shared.settings.ceilings);
+        if limits != account.limits {
+            tracing::warn!(user = %self.user, "limits are tightened to the ceilings");
+            let request = Box::new(Request::of(Task::Step(Input::SetLimits(limits))));
+            self.take(request, Load::on(&self.seat));
         }
     }
 

@@ -5,7 +5,7 @@
 //! cancel what works. A resume goes the other way: durable first, then `HALT` away, then the latch; a stop that comes in
 //! between wins. The actor watches for a `HALT` that a person writes by hand; removing it by hand opens nothing.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +25,12 @@ use crate::shared::Shared;
 
 /// How often `HALT` is looked for.
 const WATCH_EVERY: Duration = Duration::from_millis(30);
+/// How long a stop waits for `HALT` to be on the disk; a disk that hangs does not keep it from answering.
+const REMEMBER_WITHIN: Duration = Duration::from_millis(500);
+/// The most bytes of a `HALT` that are looked at.
+const HALT_BYTES_MAX: u64 = 64 * 1024;
+/// A higher epoch in a `HALT` is a slip of the pen: it would leave no room above it.
+const HALT_EPOCH_MAX: u64 = 1 << 48;
 /// How long a stop waits for the ledger to take it; it goes on being tried afterwards.
 const PERSIST_WITHIN: Duration = Duration::from_millis(500);
 /// How long a stop waits for cancels to be asked for.
@@ -81,15 +87,19 @@ fn note_state(shared: &Shared, status: &GateStatus) {
     });
 }
 
-/// Writes `HALT`. A disk that does not take it does not keep a stop from being a stop.
-async fn remember(shared: &Shared, status: &GateStatus) {
-    let _file = shared.halt_file.lock().await;
+/// Writes `HALT`. A disk that does not take it, or hangs, does not keep a stop from being a stop.
+async fn remember(shared: &Arc<Shared>, status: &GateStatus) {
     let (directory, text) = (shared.settings.data_dir.clone(), halt_text(status));
-    let written = tokio::task::spawn_blocking(move || write_halt(&directory, &text)).await;
-    match written {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::error!(%error, "HALT could not be written"),
-        Err(error) => tracing::error!(%error, "HALT could not be written"),
+    let writer = Arc::clone(shared);
+    let written = shared.tracker.spawn(async move {
+        let _file = writer.halt_file.lock().await;
+        tokio::task::spawn_blocking(move || write_halt(&directory, &text)).await
+    });
+    match timeout(REMEMBER_WITHIN, written).await {
+        Ok(Ok(Ok(Ok(())))) => {}
+        Ok(Ok(Ok(Err(error)))) => tracing::error!(%error, "HALT could not be written"),
+        Ok(Ok(Err(error)) | Err(error)) => tracing::error!(%error, "HALT could not be written"),
+        Err(_) => tracing::error!("HALT is not on the disk in time; it goes on being written"),
     }
 }
 
@@ -196,7 +206,9 @@ async fn open(shared: &Arc<Shared>, from: u64, status: &GateStatus) -> Result<()
         Ok(Err(error)) => return Err(error.to_string()),
         Err(_) => return Err("the ledger did not answer in time".to_owned()),
     }
-    let _file = shared.halt_file.lock().await;
+    let Ok(_file) = timeout(RESUME_PERSIST_WITHIN, shared.halt_file.lock()).await else {
+        return Err("HALT is still being written or read".to_owned());
+    };
     if shared.latch.gate().epoch != from {
         return Err("a stop came meanwhile".to_owned());
     }
@@ -246,13 +258,9 @@ fn remove_halt(directory: &Path) -> std::io::Result<()> {
     std::fs::File::open(directory)?.sync_all()
 }
 
-/// What `HALT` says, when it is there. What cannot be read halts: a person may have written anything into it.
+/// What `HALT` says, when it is there. What cannot be read halts: a person may have put anything there.
 pub(crate) fn read_halt(directory: &Path, now: Timestamp) -> std::io::Result<Option<GateStatus>> {
-    let text = match std::fs::read(halt_path(directory)) {
-        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
+    let Some(text) = halt_as_written(&halt_path(directory))? else { return Ok(None) };
     let value = |key: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
         line.map(str::trim).filter(|value| !value.is_empty())
@@ -261,11 +269,31 @@ pub(crate) fn read_halt(directory: &Path, now: Timestamp) -> std::io::Result<Opt
     let state = if value("state") == Some("reducing") { TradingState::Reducing } else { TradingState::Halted };
     Ok(Some(GateStatus {
         state,
-        epoch: number("epoch").and_then(|epoch| u64::try_from(epoch).ok()).unwrap_or(0),
+        epoch: number("epoch").and_then(|e| u64::try_from(e).ok()).filter(|e| *e <= HALT_EPOCH_MAX).unwrap_or(0),
         since: number("since").map_or(now, Timestamp::from_micros),
         reason: value("reason").map(str::to_owned),
         by: value("by").unwrap_or("HALT file").to_owned(),
     }))
+}
+
+/// The text of `HALT`, none when there is nothing of that name. Only a plain file is opened: a pipe would never end, and what
+/// a link points to may be gone. Anything else is there and says nothing, which halts.
+fn halt_as_written(path: &Path) -> std::io::Result<Option<String>> {
+    let kind = match std::fs::symlink_metadata(path) {
+        Ok(metadata) => metadata.file_type(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if !kind.is_file() {
+        return Ok(Some("reason: HALT is not a plain file".to_owned()));
+    }
+    let mut bytes = Vec::new();
+    match std::fs::File::open(path).and_then(|file| file.take(HALT_BYTES_MAX).read_to_end(&mut bytes)) {
+        Ok(_) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        // Removed in between.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// The mailbox of the kill switch.
@@ -350,7 +378,7 @@ mod tests {
         write_halt(&directory, &halt_text(&status)).unwrap();
         let read = read_halt(&directory, Timestamp::ZERO).unwrap().unwrap();
         assert_eq!(read, GateStatus { reason: Some("two lines".to_owned()), ..status });
-        for text in ["", "state: active\n", "\u{0}", "epoch: -1"] {
+        for text in ["", "state: active\n", "\u{0}", "epoch: -1", "epoch: 9223372036854775807"] {
             write_halt(&directory, text).unwrap();
             let read = read_halt(&directory, Timestamp::ZERO).unwrap().unwrap();
             assert_eq!((read.state, read.epoch), (TradingState::Halted, 0), "{text:?}");

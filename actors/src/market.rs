@@ -346,7 +346,9 @@ mod tests {
     #[test]
     fn a_market_that_has_turned_back_since_the_last_look_is_a_hit_by_the_mark_that_fulfilled() {
         let market = market();
-        [mark(1, 100, 101), mark(2, 99, 100), mark(3, 100, 101)].iter().for_each(|mark| drop(market.see(mark, LATER)));
+        for mark in [mark(1, 100, 101), mark(2, 99, 100), mark(3, 100, 101)] {
+            assert_eq!(market.see(&mark, LATER), Seen::Believed);
+        }
         let below = || watch(1, vec![Condition::BidAtMost(Price::whole(99))]);
         let hit = market.arm(USER, below(), Some(Timestamp::from_micros(1))).expect("the second mark fulfils it");
         assert_eq!(hit.mark, Some(mark(2, 99, 100)));
@@ -357,7 +359,9 @@ mod tests {
     #[test]
     fn of_the_marks_that_were_only_the_newest_are_kept() {
         let market = market();
-        (1..1_000).for_each(|at| drop(market.see(&mark(at, 100, 101), LATER)));
+        for at in 1..1_000 {
+            assert_eq!(market.see(&mark(at, 100, 101), LATER), Seen::Believed);
+        }
         assert_eq!(market.inner.lock().symbols[&symbol()].marks.len(), MARKS_KEPT);
     }
 

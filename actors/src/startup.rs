@@ -56,7 +56,13 @@ pub(crate) async fn persisted_state(parts: &Parts) -> Result<GateStatus, StartEr
         || GateStatus { state: TradingState::Active, epoch: 1, since: now, reason: None, by: "first start".to_owned() },
         |r| GateStatus { state: r.state, epoch: r.epoch, since: r.since, reason: r.reason, by: r.by },
     );
-    Ok(match read_halt(&parts.settings.data_dir, now)? {
+    // What cannot be read may be a HALT. To halt is better than not to start: what is open needs its protection.
+    let halt = read_halt(&parts.settings.data_dir, now).unwrap_or_else(|error| {
+        tracing::error!(%error, "HALT could not be looked for");
+        let reason = Some(format!("HALT could not be looked for: {error}"));
+        Some(GateStatus { state: TradingState::Halted, epoch: 0, since: now, reason, by: "HALT watch".to_owned() })
+    });
+    Ok(match halt {
         // A stop that the ledger has as well.
         Some(halt) if persisted.state >= halt.state && persisted.epoch >= halt.epoch => persisted,
         // The tighter of both: a file may stop, and never loosen what is persisted.

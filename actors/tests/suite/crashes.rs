@@ -12,11 +12,7 @@ use nexus_engine::ids::ClientOrderId;
 use nexus_engine::order::OrderStatus;
 
 use crate::venue::Trouble;
-use crate::world::{World, entry_of, until, user};
-
-fn is_filled(account: &Account) -> bool {
-    account.lots.values().any(|lot| lot.entry.status == OrderStatus::Filled)
-}
+use crate::world::{World, entry_of, is_filled, until, user};
 
 /// Panics the first time that a step is reached.
 fn once_at(world: &World, step: Step) -> Arc<AtomicBool> {

@@ -14,11 +14,7 @@ use nexus_engine::units::Money;
 
 use crate::ledger::Fault;
 use crate::venue::Trouble;
-use crate::world::{START, World, entry_of, reasons, stop, until, user};
-
-fn is_filled(account: &Account) -> bool {
-    account.lots.values().any(|lot| lot.entry.status == OrderStatus::Filled)
-}
+use crate::world::{START, World, entry_of, is_filled, reasons, stop, until, user};
 
 fn entries(world: &World) -> usize {
     world.venue.wire().iter().filter(|id| id.is_entry()).count()
@@ -170,6 +166,46 @@ async fn a_halt_file_written_by_hand_stops_and_its_removal_opens_nothing() {
     assert_eq!(reasons(&refused.decisions[0]), ["trading_halted"]);
     engine.resume("ann".to_owned(), None).await.unwrap();
     assert_eq!(engine.status().gate.state, TradingState::Active);
+}
+
+fn make_pipe(path: &std::path::Path) {
+    assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_is_named_halt_stops_a_running_engine_and_a_starting_one() {
+    let make: [fn(&std::path::Path); 3] = [
+        |path| std::fs::create_dir(path).unwrap(),
+        |path| std::os::unix::fs::symlink("/nowhere", path).unwrap(),
+        make_pipe,
+    ];
+    for make in make {
+        let world = World::new(1);
+        let engine = world.start().await;
+        make(&world.directory.path().join("HALT"));
+        until("it is heeded", || (engine.status().gate.state == TradingState::Halted).then_some(())).await;
+        until("the ledger knows", || world.ledger.state().filter(|s| s.state == TradingState::Halted)).await;
+        engine.stop(stop()).await;
+        engine.drain(Duration::from_secs(1)).await;
+
+        let world = World::new(1);
+        make(&world.directory.path().join("HALT"));
+        assert_eq!(world.start().await.status().gate.state, TradingState::Halted);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_hangs_does_not_keep_a_stop_from_answering() {
+    let world = World::new(1);
+    let engine = world.start().await;
+    // Whoever opens a pipe waits for its other end.
+    let pipe = world.directory.path().join("HALT.tmp");
+    make_pipe(&pipe);
+    let answer = tokio::time::timeout(Duration::from_secs(10), engine.stop(stop())).await.expect("answered");
+    assert!(answer.persisted);
+    assert_eq!(engine.status().gate.state, TradingState::Halted);
+    let other_end = std::thread::spawn(move || std::fs::read(pipe));
+    other_end.join().unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

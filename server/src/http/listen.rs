@@ -80,7 +80,9 @@ fn builder(bounds: Bounds) -> Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .header_read_timeout(bounds.header_timeout)
         .max_buf_size(HEADER_BYTES_MAX)
-        .keep_alive(true);
+        .keep_alive(true)
+        // A caller that has said all may close its sending side and still wants the answer.
+        .half_close(true);
     builder
 }
 

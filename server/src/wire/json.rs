@@ -6,6 +6,8 @@
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
+use super::objects::Objects;
+
 /// The longest echo of what was sent, in characters.
 const MESSAGE_CHARS_MAX: usize = 300;
 
@@ -20,7 +22,9 @@ pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Malformed> {
     if text.trim_ascii().is_empty() {
         return Err(Malformed("the body is empty; a JSON value is expected".to_owned()));
     }
-    serde_json::from_str(text).map_err(|error| Malformed(cut(&error.to_string())))
+    let mut json = serde_json::Deserializer::from_str(text);
+    let value = T::deserialize(Objects(&mut json));
+    value.and_then(|value| json.end().map(|()| value)).map_err(|error| Malformed(cut(&error.to_string())))
 }
 
 /// Whether a body is a JSON array, judged by its first character.
@@ -51,7 +55,7 @@ mod tests {
     fn what_is_not_exactly_one_value_of_the_form_is_malformed() {
         let deep = format!("{}1{}", "[".repeat(10_000), "]".repeat(10_000));
         let long = format!("{{\"{}\":1}}", "x".repeat(100_000));
-        let table: [&[u8]; 11] = [
+        let table: [&[u8]; 12] = [
             b"",
             b"   ",
             b"{",
@@ -59,6 +63,7 @@ mod tests {
             b"{\"a\":\"1\",\"a\":\"1\"}",
             b"{\"a\":\"1\",\"b\":\"1\"}",
             b"{\"a\":\"1\"} x",
+            b"[\"1\"]",
             b"{\"a\":\"\xff\"}",
             b"{\"a\":NaN}",
             deep.as_bytes(),

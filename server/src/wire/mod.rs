@@ -16,6 +16,7 @@ pub mod limits;
 pub mod lists;
 pub mod login;
 pub mod marks;
+pub mod objects;
 pub mod signals;
 pub mod time;
 pub mod users;
