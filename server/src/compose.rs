@@ -67,6 +67,8 @@ impl Running {
 /// Starts everything that `config` names.
 pub async fn start(config: &Config, probe: Option<Arc<dyn Probe>>) -> anyhow::Result<Running> {
     let lock = lock_data_dir(&config.data_dir)?;
+    // Before anything that counts: a counter that was looked up earlier would count for nobody.
+    let metrics = metrics::recorder();
     let key = signing_key(config)?;
     let clock: Arc<dyn Clock> = Arc::new(WallClock);
     let (ledger, directory) = open_ledger(config, probe.as_ref())?;
@@ -86,7 +88,7 @@ pub async fn start(config: &Config, probe: Option<Arc<dyn Probe>>) -> anyhow::Re
         clock,
         passwords,
         settings: http_settings(config),
-        metrics: metrics::recorder(),
+        metrics,
         started: Instant::now(),
         instance: Uuid::new_v4().simple().to_string()[..8].to_owned(),
         stopping: shutdown.clone(),
