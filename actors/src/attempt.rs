@@ -64,6 +64,7 @@ enum Sent {
 impl Attempt {
     /// Runs until nothing more is to be done for the order.
     pub(crate) async fn run(self) {
+        self.keep_pace().await;
         let mut may_be_there = self.order().ask_first;
         let mut attempt = 0;
         loop {
@@ -88,6 +89,15 @@ impl Attempt {
                     self.pause(wait).await;
                 }
             }
+        }
+    }
+
+    /// A venue that refuses exits gets the next one after a longer and longer wait: each is a new order, a turn and a row.
+    async fn keep_pace(&self) {
+        let id = self.order().id;
+        let refused = if id.is_entry() { 0 } else { self.shared.orders.exits_refused(id.decision) };
+        if refused > 0 {
+            self.pause(backoff(id, refused)).await;
         }
     }
 
@@ -153,8 +163,16 @@ impl Attempt {
             self.shared.probe_at(Step::AfterSendBeforeReport);
         }
         match reply {
-            Ok(SubmitReply::Acknowledged) => self.tell(News::Acknowledged),
-            Ok(SubmitReply::Rejected(reason)) => self.tell(News::Rejected { reason }),
+            Ok(SubmitReply::Acknowledged) => {
+                self.shared.orders.exit_taken(id.decision);
+                self.tell(News::Acknowledged);
+            }
+            Ok(SubmitReply::Rejected(reason)) => {
+                if !id.is_entry() {
+                    self.shared.orders.exit_refused(id.decision);
+                }
+                self.tell(News::Rejected { reason });
+            }
             Ok(SubmitReply::DuplicateId) => return Sent::Perhaps,
             Err(VenueError::GateClosed) => {
                 self.tell(News::NeverSent { reason: "stopped before it was sent".into() });
@@ -178,6 +196,7 @@ impl Attempt {
         let order = self.order();
         match query_until_known(&self.shared, &self.venue, order.id, &order.symbol).await {
             Some(found) => {
+                self.shared.orders.exit_taken(order.id.decision);
                 replay(&self.shared, found);
                 true
             }

@@ -93,3 +93,20 @@ async fn a_venue_that_loses_every_request_is_not_hammered() {
     let written = world.venue.written(exit);
     assert!(written < 50, "{written} times within a moment");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_venue_that_refuses_every_exit_is_asked_again_without_a_flood() {
+    let world = World::new(1);
+    let engine = world.start().await;
+    entry_of(&engine.submit(world.signal("a")).await);
+    world.until_account(user(1), "the entry is filled", status_is(OrderStatus::Filled)).await;
+    (0..100_000).for_each(|_| world.venue.trouble(Trouble::Rejected));
+    world.mark(&engine, "1.08290", "1.08300").await;
+    let exits = |account: &Account| account.lots.values().map(|lot| lot.exits.len()).sum::<usize>();
+    world.until_account(user(1), "the exit is tried again", |account| exits(account) >= 4).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let planned = exits(&world.ledger.account(user(1)));
+    assert!(planned < 20, "{planned} exits within a moment");
+    world.venue.calm();
+    world.until_account(user(1), "the position is closed", |account| !account.has_open_business()).await;
+}
