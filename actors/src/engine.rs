@@ -127,7 +127,7 @@ pub enum SubmitError {
 pub struct MarksAnswer {
     /// Newer than what was known, and believed.
     pub accepted: usize,
-    /// Not newer than what was known.
+    /// Not newer than what was known, or from the future.
     pub ignored: usize,
     /// Beyond the collar and not yet confirmed by a second one.
     pub unconfirmed: usize,
@@ -312,7 +312,7 @@ impl Engine {
     fn push_mark(&self, mark: &Mark) -> Seen {
         let shared = &self.shared;
         let _turn = shared.market.turnstile.lock();
-        let seen = shared.market.see(mark);
+        let seen = shared.market.see(mark, shared.clock.now());
         if seen != Seen::Believed {
             return seen;
         }
@@ -321,9 +321,8 @@ impl Engine {
         if let Some(venue) = venue {
             venue.observe(mark);
         }
-        for hit in shared.market.hits(&mark.symbol, shared.clock.now()) {
-            shared.look(hit.user, hit.decision);
-        }
+        let (hits, due) = (shared.market.hits(&mark.symbol), shared.market.due(shared.clock.now()));
+        hits.into_iter().chain(due).for_each(|hit| shared.look(hit));
         seen
     }
 
