@@ -141,7 +141,8 @@ pub async fn check_memory(engine: &Engine, member: &Member) -> Value {
     }
     let open = "SELECT decision_id FROM positions WHERE user_id = ?1 AND quantity_e8 > 0 ORDER BY decision_id";
     assert_eq!(ids(&status["open_positions"], "decision_id"), ledger.texts(open, [&member.id]), "{status}");
-    let working = "SELECT client_order_id FROM orders WHERE user_id = ?1 AND status = 'working' ORDER BY client_order_id";
+    let working =
+        "SELECT client_order_id FROM orders WHERE user_id = ?1 AND status = 'working' ORDER BY client_order_id";
     assert_eq!(ids(&status["open_orders"], "client_order_id"), ledger.texts(working, [&member.id]), "{status}");
     status
 }

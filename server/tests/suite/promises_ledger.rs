@@ -28,7 +28,7 @@ fn reason(answer: &Answer) -> &Value {
 /// Somebody else writes into the ledger while a signal waits for its commit, and a stop, a fill and two more signals wait
 /// behind it. What was written leaves no room for the first signal, so the ledger vetoes it, and everything behind it had
 /// been stepped from a state that never was.
-async fn a_write_that_vetoes(write: &str, then: &str) {
+async fn a_write_that_vetoes(writes: &[&str], then: &str) {
     let settings = [("MAX_DAILY_LOSS", "1000")];
     let world = World::on(engine_with(&settings)).await;
     let data = world.engine.data_dir().to_owned();
@@ -55,7 +55,9 @@ async fn a_write_that_vetoes(write: &str, then: &str) {
     assert_eq!(sent.len(), 3, "an entry has left before its commit: {sent:?}");
     assert!(!vetoed.is_finished() && behind.iter().all(|one| !one.is_finished()), "an answer before its commit");
     let committed = now();
-    assert_eq!(other.0.execute(write, [&world.ann.id]).expect("written"), 1);
+    for write in writes {
+        assert_eq!(other.0.execute(write, [&world.ann.id]).expect("written"), 1);
+    }
     other.0.execute_batch("COMMIT").expect("let go");
 
     let vetoed = vetoed.await.expect("answered");
@@ -103,13 +105,17 @@ fn check_order_of_turns(ledger: &Ledger, world: &World, committed_us: i64) {
 #[tokio::test]
 async fn a_reservation_by_somebody_else_vetoes_and_memory_equals_the_ledger_afterwards() {
     let write = "UPDATE accounts SET reserved_e8 = reserved_e8 + 99900000000 WHERE user_id = ?1";
-    a_write_that_vetoes(write, "daily_loss_cap").await;
+    a_write_that_vetoes(&[write], "daily_loss_cap").await;
 }
 
 #[tokio::test]
 async fn a_loss_by_somebody_else_vetoes_and_memory_equals_the_ledger_afterwards() {
-    let write = "INSERT INTO daily_risk (user_id, day, realized_e8) VALUES (?1, date('now'), -100000000000)";
-    a_write_that_vetoes(write, "day_closed").await;
+    let writes = [
+        "INSERT INTO daily_risk (user_id, day, realized_e8) VALUES (?1, date('now'), -100000000000)
+             ON CONFLICT DO UPDATE SET realized_e8 = realized_e8 + excluded.realized_e8",
+        "UPDATE accounts SET net_realized_e8 = net_realized_e8 - 100000000000 WHERE user_id = ?1",
+    ];
+    a_write_that_vetoes(&writes, "day_closed").await;
 }
 
 #[tokio::test]

@@ -74,15 +74,15 @@ async fn of_32_repeats_at_once_one_decides_and_all_are_answered_alike() {
     assert_eq!(answer.status, 204);
     for round in 0..4 {
         let signal = signal(&format!("repeat {round}"));
-        let answers =
-            join_all((0..32).map(|_| world.engine.post("/api/v1/signals", &world.feed, &signal))).await;
+        let answers = join_all((0..32).map(|_| world.engine.post("/api/v1/signals", &world.feed, &signal))).await;
         let firsts = answers.iter().filter(|answer| answer.body["duplicate"] == false).count();
         assert_eq!(firsts, 1, "exactly one is not a repeat");
         let made: Vec<String> = ids(&answers[0].body["decisions"], "decision_id");
         assert_eq!(made.len(), 2);
         for answer in &answers {
             assert_eq!(answer.status, 200, "{}", answer.text);
-            let alike = |field: &str| -> (Value, Value) { (answer.body[field].clone(), answers[0].body[field].clone()) };
+            let alike =
+                |field: &str| -> (Value, Value) { (answer.body[field].clone(), answers[0].body[field].clone()) };
             for (this, that) in ["signal_id", "decided", "accepted", "decisions"].map(alike) {
                 assert_eq!(this, that);
             }
