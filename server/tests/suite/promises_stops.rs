@@ -87,17 +87,17 @@ async fn a_file_written_by_hand_halts_within_100_ms() {
     let world = World::on(engine_with(&[])).await;
     let halt = world.engine.data_dir().join("HALT");
     let mut took = Vec::new();
-    for text in ["", "stop it all\n", "state: active\n"] {
+    for (n, text) in ["", "stop it all\n", "state: active\n"].into_iter().enumerate() {
         std::fs::write(&halt, text).expect("written");
         let began = Instant::now();
         while gate(&world.engine).await["state"] != "halted" {
             assert!(began.elapsed() < PATIENCE, "HALT is not heeded");
         }
         took.push(began.elapsed());
-        refused_as_halted(&world.engine, &world.feed, &format!("HALT {text}")).await;
+        refused_as_halted(&world.engine, &world.feed, &format!("HALT {n}")).await;
         // Taking the file away opens nothing; a person resumes.
         std::fs::remove_file(&halt).expect("it was there");
-        refused_as_halted(&world.engine, &world.feed, &format!("no HALT {text}")).await;
+        refused_as_halted(&world.engine, &world.feed, &format!("no HALT {n}")).await;
         resume(&world.engine, &world.admin).await;
     }
     println!("a HALT file halted after {took:?}, each seen over HTTP");
