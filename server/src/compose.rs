@@ -66,6 +66,8 @@ impl Running {
 
 /// Starts everything that `config` names.
 pub async fn start(config: &Config, probe: Option<Arc<dyn Probe>>) -> anyhow::Result<Running> {
+    // Before the first part: a meter that is made while nobody records is silent for ever.
+    let metrics = metrics::recorder();
     let lock = lock_data_dir(&config.data_dir)?;
     // Before anything that counts: a counter that was looked up earlier would count for nobody.
     let metrics = metrics::recorder();

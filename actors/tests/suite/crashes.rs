@@ -199,6 +199,29 @@ async fn an_exit_that_left_before_its_turn_was_committed_is_found_after_a_restar
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_exit_that_left_before_its_entrys_fill_was_committed_is_found_after_a_restart() {
+    let world = World::new(1);
+    world.venue.fills.store(false, Ordering::SeqCst);
+    let engine = world.start().await;
+    let entry = entry_of(&engine.submit(world.signal("a")).await);
+    until("the venue has the entry", || world.venue.orders().contains(&entry).then_some(())).await;
+    world.ledger.set_away(true);
+    world.venue.fills.store(true, Ordering::SeqCst);
+    world.venue.fill(entry);
+    world.mark(&engine, "1.08290", "1.08300").await;
+    let exit = ClientOrderId::exit(entry.decision, 1);
+    until("the stop has left", || world.venue.orders().contains(&exit).then_some(())).await;
+    vanish(engine).await;
+    let before = world.ledger.account(user(1));
+    assert!(before.lots[&entry.decision].executions.is_empty(), "nothing of it was committed");
+    world.ledger.set_away(false);
+    let _engine = world.start().await;
+    let account = world.until_account(user(1), "both fills are counted", |a| !a.has_open_business()).await;
+    assert_eq!(account.lots[&entry.decision].executions.len(), 2);
+    assert_eq!((world.venue.written(entry), world.venue.written(exit)), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fan_out_that_a_crash_cut_short_is_finished_by_the_next_start() {
     let world = World::new(3);
     let signal = Arc::new(world.signal("a"));

@@ -187,6 +187,20 @@ async fn no_message_is_lost_to_passivation() {
     assert_eq!(world.ledger.account(user(1)).version, 150);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lowered_ceiling_is_a_change_of_limits_that_the_ledger_knows() {
+    let mut world = World::new(1);
+    world.settings.ceilings.max_daily_loss = "3".parse().unwrap();
+    let engine = world.start().await;
+    let answer = engine.submit(world.signal("a")).await.unwrap();
+    let nexus_engine::account::Verdict::Accepted(acceptance) = &answer.decisions[0].verdict else {
+        panic!("refused: {answer:?}")
+    };
+    assert_eq!(acceptance.cap, world.settings.ceilings.max_daily_loss);
+    let account = world.until_account(user(1), "the entry is filled", is_filled).await;
+    assert_eq!((account.limits.max_daily_loss, account.limits.version), (acceptance.cap, 2));
+}
+
 /// On one thread the account cannot look before both marks are on the board.
 #[tokio::test]
 async fn a_stop_that_the_market_has_touched_leaves_although_the_market_has_turned_back() {
@@ -204,18 +218,4 @@ async fn a_stop_that_the_market_has_touched_leaves_although_the_market_has_turne
     engine.push_marks(vec![mark(1, "1.08299", "1.08310"), mark(2, "1.08490", "1.08500")]).await;
     let account = world.until_account(user(1), "the position is closed", |a| !a.has_open_business()).await;
     assert_eq!(account.lots[&entry.decision].exits[0].purpose, Purpose::StopLoss);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lowered_ceiling_is_a_change_of_limits_that_the_ledger_knows() {
-    let mut world = World::new(1);
-    world.settings.ceilings.max_daily_loss = "3".parse().unwrap();
-    let engine = world.start().await;
-    let answer = engine.submit(world.signal("a")).await.unwrap();
-    let nexus_engine::account::Verdict::Accepted(acceptance) = &answer.decisions[0].verdict else {
-        panic!("refused: {answer:?}")
-    };
-    assert_eq!(acceptance.cap, world.settings.ceilings.max_daily_loss);
-    let account = world.until_account(user(1), "the entry is filled", is_filled).await;
-    assert_eq!((account.limits.max_daily_loss, account.limits.version), (acceptance.cap, 2));
 }
