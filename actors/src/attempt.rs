@@ -64,11 +64,16 @@ enum Sent {
 impl Attempt {
     /// Runs until nothing more is to be done for the order.
     pub(crate) async fn run(self) {
+        self.keep_pace().await;
         let mut may_be_there = self.order().ask_first;
         let mut attempt = 0;
         loop {
-            if may_be_there && self.ask().await {
-                return;
+            if may_be_there {
+                if self.ask().await {
+                    return;
+                }
+                // A venue that loses what it is sent is not helped by more of it at once.
+                self.pause(if attempt == 0 { Duration::ZERO } else { backoff(self.order().id, attempt) }).await;
             }
             if let Some(reason) = self.not_to_be_sent(attempt) {
                 return self.tell(News::NeverSent { reason });
@@ -81,12 +86,26 @@ impl Attempt {
                     may_be_there = false;
                     self.shared.meters.order_retries.increment(1);
                     tracing::warn!(order = %self.order().id, attempt, %reason, "an order was not sent; it is tried again");
-                    tokio::select! {
-                        () = tokio::time::sleep(wait) => {}
-                        () = self.abandoned.cancelled() => {}
-                    }
+                    self.pause(wait).await;
                 }
             }
+        }
+    }
+
+    /// A venue that refuses exits gets the next one after a longer and longer wait: each is a new order, a turn and a row.
+    async fn keep_pace(&self) {
+        let id = self.order().id;
+        let refused = if id.is_entry() { 0 } else { self.shared.orders.exits_refused(id.decision) };
+        if refused > 0 {
+            self.pause(backoff(id, refused)).await;
+        }
+    }
+
+    /// Waits, unless the order is given up.
+    async fn pause(&self, wait: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = self.abandoned.cancelled() => {}
         }
     }
 
@@ -144,8 +163,16 @@ impl Attempt {
             self.shared.probe_at(Step::AfterSendBeforeReport);
         }
         match reply {
-            Ok(SubmitReply::Acknowledged) => self.tell(News::Acknowledged),
-            Ok(SubmitReply::Rejected(reason)) => self.tell(News::Rejected { reason }),
+            Ok(SubmitReply::Acknowledged) => {
+                self.shared.orders.exit_taken(id.decision);
+                self.tell(News::Acknowledged);
+            }
+            Ok(SubmitReply::Rejected(reason)) => {
+                if !id.is_entry() {
+                    self.shared.orders.exit_refused(id.decision);
+                }
+                self.tell(News::Rejected { reason });
+            }
             Ok(SubmitReply::DuplicateId) => return Sent::Perhaps,
             Err(VenueError::GateClosed) => {
                 self.tell(News::NeverSent { reason: "stopped before it was sent".into() });
@@ -169,6 +196,7 @@ impl Attempt {
         let order = self.order();
         match query_until_known(&self.shared, &self.venue, order.id, &order.symbol).await {
             Some(found) => {
+                self.shared.orders.exit_taken(order.id.decision);
                 replay(&self.shared, found);
                 true
             }

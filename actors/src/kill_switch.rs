@@ -49,7 +49,6 @@ pub(crate) async fn stop(shared: &Arc<Shared>, request: StopRequest) -> StopAnsw
 /// The rest of a stop once the latch is closed.
 async fn engage(shared: &Arc<Shared>, closed: Closed, cancel_open_orders: bool) -> StopAnswer {
     let Closed { status, fresh, sends } = closed;
-    note_state(shared, &status);
     if fresh {
         shared.meters.stops.increment(1);
         tracing::warn!(state = status.state.as_str(), epoch = status.epoch, by = %status.by, reason = ?status.reason, "trading is stopped");
@@ -77,14 +76,6 @@ async fn engage(shared: &Arc<Shared>, closed: Closed, cancel_open_orders: bool) 
         persisted: matches!(persisted, Ok(Ok(()))),
         cancelled_orders,
     }
-}
-
-fn note_state(shared: &Shared, status: &GateStatus) {
-    shared.meters.gate_state.set(match status.state {
-        TradingState::Active => 0.0,
-        TradingState::Reducing => 1.0,
-        TradingState::Halted => 2.0,
-    });
 }
 
 /// Writes `HALT`. A disk that does not take it, or hangs, does not keep a stop from being a stop.
@@ -181,7 +172,6 @@ pub(crate) async fn resume(
     let status = GateStatus { state: TradingState::Active, epoch, since: shared.clock.now(), reason, by };
     match open(shared, from, &status).await {
         Ok(()) => {
-            note_state(shared, &status);
             tracing::warn!(epoch, by = %status.by, "trading is resumed");
             Ok(status)
         }

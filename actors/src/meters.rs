@@ -2,8 +2,12 @@
 //!
 //! Their handles are looked up once and kept: the hot path looks nothing up, and a name is spelt in one place only.
 
-use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use metrics::{
+    Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
 use nexus_engine::account::{Decision, Verdict};
+
+const DECISIONS: &str = "nexus_decisions_total";
 
 /// Every meter of the tree.
 pub(crate) struct Meters {
@@ -23,34 +27,34 @@ pub(crate) struct Meters {
     pub(crate) step_panics: Counter,
     pub(crate) stops: Counter,
     pub(crate) permits_available: Gauge,
-    pub(crate) accounts_active: Gauge,
     pub(crate) triggers_armed: Gauge,
-    pub(crate) gate_state: Gauge,
 }
 
 impl Meters {
-    /// Looks every handle up once.
+    /// Looks every handle up once: whoever wants to see them has to be there before the tree.
     pub(crate) fn new() -> Meters {
+        describe_counter!(DECISIONS, "Durable decisions, by verdict");
         Meters {
-            signals: counter!("signals_total"),
-            accepted: counter!("decisions_total", "verdict" => "accepted"),
-            rejected: counter!("decisions_total", "verdict" => "rejected"),
-            overloaded: counter!("signals_overloaded_total"),
-            decide_seconds: histogram!("decide_seconds"),
-            commit_seconds: histogram!("commit_seconds"),
-            commit_batch_size: histogram!("commit_batch_size"),
-            commits_voided: counter!("commits_voided_total"),
-            orders_sent: counter!("orders_sent_total"),
-            orders_unknown: counter!("orders_unknown"),
-            order_retries: counter!("order_retries_total"),
-            reports_unexplained: counter!("reports_unexplained_total"),
-            reports_dead: counter!("reports_dead_total"),
-            step_panics: counter!("step_panics_total"),
-            stops: counter!("stops_total"),
-            permits_available: gauge!("permits_available"),
-            accounts_active: gauge!("accounts_active"),
-            triggers_armed: gauge!("triggers_armed"),
-            gate_state: gauge!("gate_state"),
+            signals: counted("nexus_signals_total", "Signals that came in, repeats included"),
+            accepted: counter!(DECISIONS, "verdict" => "accepted"),
+            rejected: counter!(DECISIONS, "verdict" => "rejected"),
+            overloaded: counted("nexus_signals_overloaded_total", "Signals shed because too much was under way"),
+            decide_seconds: spread("nexus_decide_seconds", "Seconds that a step of an account takes"),
+            commit_seconds: spread("nexus_commit_seconds", "Seconds that a batch takes to become durable"),
+            commit_batch_size: spread("nexus_commit_batch_size", "Turns in a batch"),
+            commits_voided: counted(
+                "nexus_commits_voided_total",
+                "Times that the ledger proved an account in memory wrong",
+            ),
+            orders_sent: counted("nexus_orders_sent_total", "Attempts to send an order"),
+            orders_unknown: counted("nexus_orders_unknown_total", "Attempts whose outcome had to be asked about"),
+            order_retries: counted("nexus_order_retries_total", "Attempts that did not leave and are made again"),
+            reports_unexplained: counted("nexus_reports_unexplained_total", "Reports that no decision explains"),
+            reports_dead: counted("nexus_reports_dead_total", "Reports that could not be taken into their account"),
+            step_panics: counted("nexus_step_panics_total", "Steps that panicked"),
+            stops: counted("nexus_stops_total", "Stops that changed the trading state"),
+            permits_available: measured("nexus_permits_available", "Decisions that may still begin"),
+            triggers_armed: measured("nexus_triggers_armed", "Positions and entries that wait for a price or a time"),
         }
     }
 
@@ -61,4 +65,19 @@ impl Meters {
             Verdict::Rejected(_) => self.rejected.increment(1),
         }
     }
+}
+
+fn counted(name: &'static str, what: &'static str) -> Counter {
+    describe_counter!(name, what);
+    counter!(name)
+}
+
+fn spread(name: &'static str, what: &'static str) -> Histogram {
+    describe_histogram!(name, what);
+    histogram!(name)
+}
+
+fn measured(name: &'static str, what: &'static str) -> Gauge {
+    describe_gauge!(name, what);
+    gauge!(name)
 }

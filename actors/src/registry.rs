@@ -114,7 +114,6 @@ impl Registry {
         match ActorRuntime::<RiskActor>::spawn_linked_instant(None, RiskActor, arguments, root.get_cell()) {
             Ok((actor, _started)) => {
                 self.by_actor.lock().insert(actor.get_id(), user);
-                shared.meters.accounts_active.increment(1.0);
                 Some(Tenant { actor, seat, used: Instant::now() })
             }
             Err(error) => {
@@ -125,9 +124,8 @@ impl Registry {
     }
 
     /// An actor has ended. Returns its user when it was a risk actor.
-    pub(crate) fn ended(&self, shared: &Shared, actor: ActorId) -> Option<UserId> {
+    pub(crate) fn ended(&self, actor: ActorId) -> Option<UserId> {
         let user = self.by_actor.lock().remove(&actor)?;
-        shared.meters.accounts_active.decrement(1.0);
         let mut shard = self.shard(user).lock();
         if shard.get(&user).is_some_and(|tenant| tenant.actor.get_id() == actor) {
             shard.remove(&user);

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use compact_str::CompactString;
-use nexus_engine::ids::{ClientOrderId, Symbol};
+use nexus_engine::ids::{ClientOrderId, DecisionId, Symbol};
 use nexus_engine::order::{News, OrderRequest};
 use parking_lot::Mutex;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -95,6 +95,8 @@ pub(crate) struct Started {
 pub(crate) struct Orders {
     slots: Mutex<HashMap<ClientOrderId, Slot>>,
     cancels: Mutex<HashMap<ClientOrderId, (Cancel, bool)>>,
+    /// How many exits of a decision its venue has refused in a row.
+    refused: Mutex<HashMap<DecisionId, u32>>,
 }
 
 impl Orders {
@@ -158,6 +160,21 @@ impl Orders {
     /// How many orders and cancels are in flight.
     pub(crate) fn len(&self) -> usize {
         self.slots.lock().len() + self.cancels.lock().len()
+    }
+
+    /// A venue has refused an exit; the account will plan another one.
+    pub(crate) fn exit_refused(&self, decision: DecisionId) {
+        *self.refused.lock().entry(decision).or_default() += 1;
+    }
+
+    /// A venue has taken an exit.
+    pub(crate) fn exit_taken(&self, decision: DecisionId) {
+        self.refused.lock().remove(&decision);
+    }
+
+    /// How many exits of a decision have been refused since one was taken.
+    pub(crate) fn exits_refused(&self, decision: DecisionId) -> u32 {
+        self.refused.lock().get(&decision).copied().unwrap_or(0)
     }
 
     fn insert_cancel(&self, cancel: Cancel) -> bool {

@@ -65,7 +65,10 @@ pub(crate) async fn persisted_state(parts: &Parts) -> Result<GateStatus, StartEr
     Ok(match halt {
         // A stop that the ledger has as well.
         Some(halt) if persisted.state >= halt.state && persisted.epoch >= halt.epoch => persisted,
-        Some(halt) => GateStatus { epoch: halt.epoch.max(persisted.epoch + 1), ..halt },
+        // The tighter of both: a file may stop, and never loosen what is persisted.
+        Some(halt) => {
+            GateStatus { state: halt.state.max(persisted.state), epoch: halt.epoch.max(persisted.epoch + 1), ..halt }
+        }
         None => persisted,
     })
 }
@@ -120,14 +123,16 @@ pub(crate) async fn recover(
         // A stop that only HALT remembered is told to the ledger as well.
         kill_switch::persist(shared, &shared.latch.status());
     }
-    send_entries(shared, wanted);
+    let epoch = shared.latch.gate().epoch;
+    send_entries(shared, wanted, epoch);
     if !users.is_empty() {
         tracing::warn!(users = users.len(), "a venue has not answered; its orders are asked about in the background");
         let late = Arc::clone(shared);
         shared.spawn_until_closing(async move {
             while let Some(done) = users.join_next().await {
                 match done {
-                    Ok(asks) => send_entries(&late, asks),
+                    // Not after a stop and a resume that have come meanwhile.
+                    Ok(asks) => send_entries(&late, asks, epoch),
                     Err(error) => tracing::error!(%error, "the reconciliation of an account has failed"),
                 }
             }
@@ -216,8 +221,7 @@ async fn hear_later_exits(shared: &Arc<Shared>, venue: &Arc<dyn Venue>, ask: &As
     }
 }
 
-fn send_entries(shared: &Arc<Shared>, asks: Vec<Ask>) {
-    let epoch = shared.latch.gate().epoch;
+fn send_entries(shared: &Arc<Shared>, asks: Vec<Ask>, epoch: u64) {
     for approved in asks.into_iter().filter_map(|ask| Approved::by_the_ledger(ask, epoch)) {
         crate::router::submit(shared, Outgoing::Entry(approved));
     }

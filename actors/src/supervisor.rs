@@ -46,7 +46,6 @@ struct Record {
 impl Restarts {
     /// Counts a restart. Returns whether the kind is within its intensity.
     pub(crate) fn note(&self, kind: &'static str) -> bool {
-        metrics::counter!("restarts_total", "actor" => kind).increment(1);
         let mut inner = self.inner.lock();
         let record = inner.entry(kind).or_default();
         let now = Instant::now();
@@ -187,7 +186,7 @@ impl Family {
             myself.send_after(wait, move || RootMessage::Restart(singleton));
             return;
         }
-        let Some(user) = self.shared.registry.ended(&self.shared, cell.get_id()) else { return };
+        let Some(user) = self.shared.registry.ended(cell.get_id()) else { return };
         let Some(error) = error else { return };
         tracing::error!(%user, error, "a risk actor has failed; its account is read again");
         note_restart(&self.shared, "risk");

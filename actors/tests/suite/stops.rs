@@ -219,6 +219,13 @@ async fn what_is_persisted_is_in_force_after_a_restart_and_what_is_unreadable_ha
         let refused = engine.submit(world.signal("a")).await.unwrap();
         assert_ne!(reasons(&refused.decisions[0]), Vec::<&str>::new());
     }
+    // A file that says less than what is persisted loosens nothing.
+    let world = World::new(1);
+    let record =
+        TradingStateRecord { state: TradingState::Halted, epoch: 5, since: START, by: "ann".to_owned(), reason: None };
+    world.ledger.set_trading_state(record).await.unwrap();
+    std::fs::write(world.directory.path().join("HALT"), "state: reducing\nepoch: 9\n").unwrap();
+    assert_eq!(world.start().await.status().gate.state, TradingState::Halted);
     let world = World::new(1);
     world.ledger.set_state_unreadable();
     assert_eq!(world.start().await.status().gate.state, TradingState::Halted);
@@ -288,4 +295,24 @@ async fn a_cancel_whose_commit_was_not_answered_reaches_the_venue_all_the_same()
         until("the venue has cancelled it", || world.venue.is_cancelled(entry).then_some(())).await;
         world.until_account(user(1), "and the account knows", |a| !a.has_open_business()).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_entry_of_an_earlier_run_does_not_leave_after_a_stop_and_a_resume() {
+    let mut world = World::new(1);
+    world.settings.answer_within = Duration::from_millis(200);
+    let engine = world.start().await;
+    world.venue.unreachable.store(true, Ordering::SeqCst);
+    let entry = entry_of(&engine.submit(world.signal("a")).await);
+    engine.drain(Duration::ZERO).await;
+    assert!(world.ledger.account(user(1)).has_open_business(), "the next run takes it up");
+
+    // Its venue does not answer until somebody has stopped and resumed.
+    let engine = world.start().await;
+    engine.stop(StopRequest { cancel_open_orders: false, ..stop() }).await;
+    engine.resume("ann".to_owned(), None).await.unwrap();
+    world.venue.unreachable.store(false, Ordering::SeqCst);
+    let ended = |account: &Account| account.lots[&entry.decision].entry.status == OrderStatus::Cancelled;
+    world.until_account(user(1), "it is given up", ended).await;
+    assert!(world.venue.wire().is_empty());
 }

@@ -68,6 +68,11 @@ impl RecordingVenue {
         self.book.lock().troubles.push_back(trouble);
     }
 
+    /// No more of it.
+    pub fn calm(&self) {
+        self.book.lock().troubles.clear();
+    }
+
     /// How often an order of this id was written.
     pub fn written(&self, id: ClientOrderId) -> usize {
         self.book.lock().wire.iter().filter(|written| **written == id).count()

@@ -20,6 +20,11 @@ use super::problem::Problem;
 /// From half a millisecond to ten seconds: below is noise, above is a timeout.
 const LATENCY_BUCKETS_S: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
+/// A step of an account is a matter of microseconds.
+const STEP_BUCKETS_S: [f64; 7] = [0.000_001, 0.000_002_5, 0.000_005, 0.000_01, 0.000_05, 0.000_1, 0.001];
+/// Up to the largest batch.
+const BATCH_BUCKETS: [f64; 7] = [1.0, 2.0, 5.0, 10.0, 25.0, 100.0, 250.0];
+
 /// The process's recorder, installed at the first call.
 pub fn recorder() -> PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
@@ -27,10 +32,14 @@ pub fn recorder() -> PrometheusHandle {
 }
 
 fn install() -> PrometheusHandle {
-    let builder = PrometheusBuilder::new();
-    let builder = builder
-        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &LATENCY_BUCKETS_S)
-        .expect("the buckets are not empty");
+    let buckets = [
+        (Matcher::Suffix("_seconds".to_owned()), &LATENCY_BUCKETS_S[..]),
+        (Matcher::Full("nexus_decide_seconds".to_owned()), &STEP_BUCKETS_S),
+        (Matcher::Full("nexus_commit_batch_size".to_owned()), &BATCH_BUCKETS),
+    ];
+    let builder = buckets.into_iter().fold(PrometheusBuilder::new(), |builder, (metric, buckets)| {
+        builder.set_buckets_for_metric(metric, buckets).expect("the buckets are not empty")
+    });
     let recorder = builder.build_recorder();
     let handle = recorder.handle();
     if metrics::set_global_recorder(recorder).is_err() {

@@ -34,6 +34,11 @@ async fn a_signal_becomes_a_position_that_its_user_sees() {
     }
     let stored = world.engine.get("/api/v1/signals/opt-1", &world.feed).await.body;
     assert_eq!((&stored["decisions"][0], &stored["pending"]), (decision, &json!(0)));
+    // What the tree counts is seen by whoever scrapes.
+    let metrics = world.engine.get("/api/v1/metrics", &world.admin).await.text;
+    for counted in ["nexus_decisions_total{verdict=\"accepted\"} 1\n", "nexus_decide_seconds_bucket{le=\"0.001\"}"] {
+        assert!(metrics.contains(counted), "{counted} is not in\n{metrics}");
+    }
 }
 
 #[tokio::test]
