@@ -312,7 +312,7 @@ impl Engine {
     fn push_mark(&self, mark: &Mark) -> Seen {
         let shared = &self.shared;
         let _turn = shared.market.turnstile.lock();
-        let seen = shared.market.see(mark);
+        let seen = shared.market.see(mark, shared.clock.now());
         if seen != Seen::Believed {
             return seen;
         }

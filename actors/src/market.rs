@@ -6,6 +6,7 @@
 //! actor: marks come one at a time under one lock, and there is nothing here that could crash and forget.
 
 use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
 
 use nexus_engine::ids::{DecisionId, Symbol, Timestamp, UserId};
 use nexus_engine::instrument::Mark;
@@ -34,6 +35,7 @@ pub(crate) struct Hit {
 /// The board and the index.
 pub(crate) struct Market {
     collar: Percent,
+    future_tolerance: Duration,
     /// Held while one mark and everything that it hits is handed on, so that marks keep their order.
     pub(crate) turnstile: Mutex<()>,
     inner: Mutex<Inner>,
@@ -64,10 +66,10 @@ struct Book {
 
 impl Market {
     /// An empty board for these symbols.
-    pub(crate) fn new(symbols: impl Iterator<Item = Symbol>, collar: Percent) -> Market {
+    pub(crate) fn new(symbols: impl Iterator<Item = Symbol>, collar: Percent, future_tolerance: Duration) -> Market {
         let symbols = symbols.map(|symbol| (symbol, Book::default())).collect();
         let inner = Inner { symbols, ..Inner::default() };
-        Market { collar, turnstile: Mutex::new(()), inner: Mutex::new(inner) }
+        Market { collar, future_tolerance, turnstile: Mutex::new(()), inner: Mutex::new(inner) }
     }
 
     /// The newest believed mark.
@@ -84,10 +86,13 @@ impl Market {
         }
     }
 
-    /// Takes a mark. When it is believed it is on the board afterwards.
-    pub(crate) fn see(&self, mark: &Mark) -> Seen {
+    /// Takes a mark at the time `now`. When it is believed it is on the board afterwards.
+    ///
+    /// A mark on the board that claims to be from the future is no reason to ignore what comes: our clock was wrong when
+    /// it was taken and has been set back, and stops must not be blind until that time comes again.
+    pub(crate) fn see(&self, mark: &Mark, now: Timestamp) -> Seen {
         match self.inner.lock().symbols.get_mut(&mark.symbol) {
-            Some(book) => book.see(mark, self.collar),
+            Some(book) => book.see(mark, self.collar, now.after(self.future_tolerance)),
             None => Seen::Ignored,
         }
     }
@@ -202,9 +207,9 @@ impl Inner {
 }
 
 impl Book {
-    fn see(&mut self, mark: &Mark, collar: Percent) -> Seen {
+    fn see(&mut self, mark: &Mark, collar: Percent, horizon: Timestamp) -> Seen {
         let newest = self.jump.as_ref().or(self.mark.as_ref());
-        if newest.is_some_and(|newest| mark.at <= newest.at) {
+        if newest.is_some_and(|newest| mark.at <= newest.at && newest.at <= horizon) {
             return Seen::Ignored;
         }
         let near = |other: &Mark| is_near(other.bid, mark.bid, collar) && is_near(other.ask, mark.ask, collar);
@@ -242,6 +247,7 @@ mod tests {
     use super::*;
     use uuid::Uuid;
 
+    const NOW: Timestamp = Timestamp::from_micros(10);
     const USER: UserId = UserId(Uuid::from_u128(1));
 
     fn symbol() -> Symbol {
@@ -249,7 +255,7 @@ mod tests {
     }
 
     fn market() -> Market {
-        Market::new([symbol()].into_iter(), Percent::whole(2))
+        Market::new([symbol()].into_iter(), Percent::whole(2), Duration::from_micros(5))
     }
 
     fn mark(at: i64, bid: i64, ask: i64) -> Mark {
@@ -273,7 +279,7 @@ mod tests {
             for (bid, ask, fires) in marks {
                 let market = market();
                 assert_eq!(market.arm(USER, watch(1, vec![condition]), None), None);
-                assert_eq!(market.see(&mark(1, bid, ask)), Seen::Believed);
+                assert_eq!(market.see(&mark(1, bid, ask), NOW), Seen::Believed);
                 let hits = market.hits(&symbol(), Timestamp::ZERO);
                 assert_eq!(!hits.is_empty(), fires, "{condition:?} at {bid}/{ask}");
                 assert!(market.hits(&symbol(), Timestamp::ZERO).is_empty(), "{condition:?} fires once");
@@ -289,7 +295,7 @@ mod tests {
         market.arm(USER, watch(1, both), None);
         market.arm(USER, watch(2, vec![Condition::BidAtMost(Price::whole(90))]), None);
         market.arm(USER, watch(2, vec![Condition::BidAtMost(Price::whole(80))]), None);
-        market.see(&mark(1, 90, 91));
+        market.see(&mark(1, 90, 91), NOW);
         let hits = market.hits(&symbol(), Timestamp::ZERO);
         assert_eq!(hits, [Hit { user: USER, decision: DecisionId(Uuid::from_u128(1)) }]);
         assert!(market.due(Timestamp::from_micros(99)).is_empty());
@@ -300,12 +306,12 @@ mod tests {
     #[test]
     fn what_holds_already_fires_unless_the_account_has_just_looked_at_it() {
         let market = market();
-        market.see(&mark(5, 90, 91));
+        market.see(&mark(5, 90, 91), NOW);
         let below = || watch(1, vec![Condition::BidAtMost(Price::whole(95))]);
         assert!(market.arm(USER, below(), None).is_some());
         assert!(market.arm(USER, below(), Some(Timestamp::from_micros(4))).is_some());
         assert!(market.arm(USER, below(), Some(Timestamp::from_micros(5))).is_none());
-        market.see(&mark(6, 90, 91));
+        market.see(&mark(6, 90, 91), NOW);
         assert_eq!(market.hits(&symbol(), Timestamp::ZERO).len(), 1);
     }
 
@@ -331,10 +337,21 @@ mod tests {
             (6, 111, Seen::Believed),
         ];
         for (at, bid, expected) in table {
-            assert_eq!(market.see(&mark(at, bid, bid)), expected, "{bid} at {at}");
+            assert_eq!(market.see(&mark(at, bid, bid), NOW), expected, "{bid} at {at}");
         }
         assert_eq!(market.mark(&symbol()), Some(mark(6, 111, 111)));
         let other = Mark { symbol: "NONE".parse().unwrap(), ..mark(1, 1, 1) };
-        assert_eq!(market.see(&other), Seen::Ignored);
+        assert_eq!(market.see(&other, NOW), Seen::Ignored);
+    }
+
+    #[test]
+    fn a_mark_from_the_future_does_not_blind_the_market() {
+        let market = market();
+        let set_back = Timestamp::from_micros(10);
+        assert_eq!(market.see(&mark(3_600, 100, 100), Timestamp::from_micros(3_600)), Seen::Believed);
+        assert_eq!(market.see(&mark(10, 99, 99), set_back), Seen::Believed);
+        assert_eq!(market.see(&mark(9, 98, 98), set_back), Seen::Ignored);
+        assert_eq!(market.see(&mark(15, 99, 99), set_back), Seen::Believed);
+        assert_eq!(market.see(&mark(14, 99, 99), set_back), Seen::Ignored, "within the tolerance the newest stands");
     }
 }

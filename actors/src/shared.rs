@@ -77,7 +77,7 @@ impl Shared {
             ledger: parts.ledger,
             hot: parts.hot,
             venues: parts.venues.into_iter().map(|venue| (CompactString::new(venue.name()), venue)).collect(),
-            market: Market::new(instruments.keys().cloned(), collar),
+            market: Market::new(instruments.keys().cloned(), collar, parts.settings.ceilings.future_tolerance),
             instruments,
             settings: parts.settings,
             probe: parts.probe,

@@ -4,7 +4,7 @@
 //! is for the engine.
 
 use nexus_actors::engine::MarksAnswer;
-use nexus_engine::ids::Symbol;
+use nexus_engine::ids::{Symbol, Timestamp};
 use nexus_engine::instrument::Mark;
 use nexus_engine::units::Price;
 use serde::{Deserialize, Serialize};
@@ -36,8 +36,14 @@ pub struct MarkBody {
 }
 
 impl MarkBody {
-    /// Reads element `index` of a list; `known` says which symbols there are.
-    pub fn parse(self, index: usize, known: impl Fn(&Symbol) -> bool) -> Result<Mark, Vec<FieldError>> {
+    /// Reads element `index` of a list; `known` says which symbols there are. A time beyond `latest` means that a clock is
+    /// wrong: taken, the mark would make every true one look old until that time comes.
+    pub fn parse(
+        self,
+        index: usize,
+        latest: Timestamp,
+        known: impl Fn(&Symbol) -> bool,
+    ) -> Result<Mark, Vec<FieldError>> {
         let mut fields = Fields::of_element(index);
         let symbol = fields.require::<Symbol>("symbol", self.symbol.as_deref());
         if symbol.as_ref().is_some_and(|symbol| !known(symbol)) {
@@ -51,6 +57,10 @@ impl MarkBody {
             fields.refuse("bid", "crossed", "must not be above ask");
         }
         let at = match self.at.as_deref().map(time::parse) {
+            Some(Ok(at)) if at > latest => {
+                fields.refuse("at", "future", "is ahead of the engine's clock by more than future_tolerance_seconds");
+                None
+            }
             Some(Ok(at)) => Some(at),
             Some(Err(why)) => {
                 fields.refuse("at", "invalid", why);
@@ -100,18 +110,20 @@ mod tests {
 
     #[test]
     fn every_fault_of_a_mark_is_named_by_its_element_and_field() {
-        let table: [(&str, &[(&str, &str)]); 7] = [
+        let table: [(&str, &[(&str, &str)]); 8] = [
             (r#"{"symbol":"EURUSD","bid":"1","ask":"1","at":"2026-11-24T02:00:00Z"}"#, &[]),
             (r#"{"symbol":"EURUSD","bid":2,"ask":1,"at":"2026-11-24T02:00:00Z"}"#, &[("[3].bid", "crossed")]),
             (r#"{"symbol":"X","bid":1,"ask":1,"at":"2026-11-24T02:00:00Z"}"#, &[("[3].symbol", "unknown_instrument")]),
             (r#"{"symbol":"EURUSD","bid":0,"ask":1,"at":"2026-11-24T02:00:00Z"}"#, &[("[3].bid", "invalid")]),
             (r#"{"symbol":"EURUSD","bid":1,"ask":1e309,"at":"2026-11-24T02:00:00Z"}"#, &[("[3].ask", "invalid")]),
             (r#"{"symbol":"EURUSD","bid":1,"ask":1,"at":"x"}"#, &[("[3].at", "invalid")]),
+            (r#"{"symbol":"EURUSD","bid":1,"ask":1,"at":"2026-11-24T02:00:01Z"}"#, &[("[3].at", "future")]),
             ("{}", &[("[3].symbol", "missing"), ("[3].bid", "missing"), ("[3].ask", "missing"), ("[3].at", "missing")]),
         ];
+        let latest = time::parse("2026-11-24T02:00:00Z").expect("a time");
         for (body, expected) in table {
             let mark: MarkBody = json::decode(body.as_bytes()).expect("well-formed");
-            let errors = mark.parse(3, |symbol| symbol.as_str() == "EURUSD").err().unwrap_or_default();
+            let errors = mark.parse(3, latest, |symbol| symbol.as_str() == "EURUSD").err().unwrap_or_default();
             let found: Vec<_> = errors.iter().map(|e| (e.field.as_str(), e.code)).collect();
             assert_eq!(found, expected, "{body}");
         }
