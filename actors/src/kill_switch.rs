@@ -239,15 +239,23 @@ fn halt_text(status: &GateStatus) -> String {
     )
 }
 
-/// Writes beside, syncs, renames, and syncs the folder: after a power cut there is the old file or the new one.
+/// Writes beside, syncs, renames, and syncs the folder: after a power cut there is the old file or the new one. Where that
+/// fails (a full disk), an empty file still halts, if there is none yet.
 fn write_halt(directory: &Path, text: &str) -> std::io::Result<()> {
     std::fs::create_dir_all(directory)?;
     let beside = directory.join("HALT.tmp");
-    let mut file = std::fs::File::create(&beside)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&beside, halt_path(directory))?;
+    let whole = write_whole(&beside, text).and_then(|()| std::fs::rename(&beside, halt_path(directory)));
+    if let Err(error) = whole {
+        tracing::error!(%error, "HALT could not be written whole; an empty one takes its place");
+        std::fs::File::options().create(true).append(true).open(halt_path(directory))?.sync_all()?;
+    }
     std::fs::File::open(directory)?.sync_all()
+}
+
+fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut file = std::fs::File::create(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
 }
 
 fn remove_halt(directory: &Path) -> std::io::Result<()> {
@@ -383,6 +391,11 @@ mod tests {
             let read = read_halt(&directory, Timestamp::ZERO).unwrap().unwrap();
             assert_eq!((read.state, read.epoch), (TradingState::Halted, 0), "{text:?}");
         }
+        remove_halt(&directory).unwrap();
+        std::fs::create_dir(directory.join("HALT.tmp")).unwrap();
+        write_halt(&directory, "state: reducing").unwrap();
+        let read = read_halt(&directory, Timestamp::ZERO).unwrap().unwrap();
+        assert_eq!(read.state, TradingState::Halted, "an empty file halts");
         remove_halt(&directory).unwrap();
         remove_halt(&directory).unwrap();
         assert_eq!(read_halt(&directory, Timestamp::ZERO).unwrap(), None);
