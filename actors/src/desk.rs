@@ -424,7 +424,6 @@ impl Desk {
     }
 
     fn resume(&mut self, mut account: Account, decisions: &HashMap<SignalId, Decision>) {
-        self.shared.note_ledger(true);
         account.limits = account.limits.tightened_to(&self.shared.settings.ceilings);
         self.shared.owners.insert_all(&account);
         let account = Arc::new(account);
