@@ -2,8 +2,8 @@
 //!
 //! Three modes: `Live`, memory is trusted and every input is stepped and committed; `Settling`, a step has panicked and the
 //! account is to be rebuilt once the turns in flight are settled; `Loading`, the ledger is being read, perhaps again and
-//! again. Outside of `Live` inputs wait in order, and facts and looks are stepped on a provisional copy as well, from which
-//! only exits and watches leave.
+//! again. Outside of `Live` inputs wait in order, and facts, looks and stops are stepped on a provisional copy as well, from
+//! which only what can do no harm leaves: exits, watches and cancels of entries.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -125,7 +125,7 @@ impl Desk {
         };
         Context {
             gate: self.shared.latch.gate(),
-            mark: symbol.as_ref().and_then(|symbol| self.shared.market.mark(symbol)),
+            mark: request.mark.clone().or_else(|| self.shared.market.mark(symbol.as_ref()?)),
             instrument: symbol.as_ref().and_then(|symbol| self.shared.instruments.get(symbol).cloned()),
             subscribed: request.subscribed,
         }
@@ -343,7 +343,7 @@ impl Desk {
         }
     }
 
-    /// Steps what waits on the provisional copy, so that exits leave although nothing can be committed.
+    /// Steps what waits on the provisional copy, so that exits and cancels leave although nothing can be committed.
     fn provide_for_all(&mut self) {
         let works = std::mem::take(&mut self.waiting);
         works.iter().for_each(|work| self.provide_for(work));
@@ -357,6 +357,7 @@ impl Desk {
         };
         if let Some((after, turn)) = self.step(&memory, work, input) {
             self.release_at_once(work, input, &turn);
+            turn.effects.iter().for_each(|effect| self.shared.cancel(effect));
             if !turn.events.is_empty() {
                 self.memory = Some(Arc::new(after));
             }
@@ -423,8 +424,7 @@ impl Desk {
         }
     }
 
-    fn resume(&mut self, mut account: Account, decisions: &HashMap<SignalId, Decision>) {
-        account.limits = account.limits.tightened_to(&self.shared.settings.ceilings);
+    fn resume(&mut self, account: Account, decisions: &HashMap<SignalId, Decision>) {
         self.shared.owners.insert_all(&account);
         let account = Arc::new(account);
         self.set_committed(Arc::clone(&account));
@@ -433,6 +433,7 @@ impl Desk {
         if std::mem::take(&mut self.rearm) {
             self.arm_all(&account);
         }
+        self.heed_ceilings(&account);
         let works = std::mem::take(&mut self.waiting);
         let mut asks = account.recovery().ask;
         for mut work in works {
@@ -448,6 +449,17 @@ impl Desk {
         }
         if self.waiting.is_empty() && self.in_flight.is_empty() {
             self.exits_out.clear();
+        }
+    }
+
+    /// The operator may have lowered a ceiling below what the user has. That is a change of limits like any other: a turn of
+    /// its own, before anything is decided, so that a replay decides under the same limits.
+    fn heed_ceilings(&mut self, account: &Account) {
+        let limits = account.limits.tightened_to(&self.shared.settings.ceilings);
+        if limits != account.limits {
+            tracing::warn!(user = %self.user, "limits are tightened to the ceilings");
+            let request = Box::new(Request::of(Task::Step(Input::SetLimits(limits))));
+            self.take(request, Load::on(&self.seat));
         }
     }
 

@@ -4,6 +4,9 @@
 //! and one set of decisions. A later repeat is answered from the ledger, after what is missing has been completed. The task
 //! belongs to the tree and not to the caller: a caller that goes away cancels nothing. What is not decided in time is
 //! reported as pending and goes on; the signal counts as in flight until it is done.
+//!
+//! Signals of one feed are handed out in the order in which they came: what the ledger is asked before takes a different
+//! time for each, so each waits in line for the one before it (not for its decisions).
 
 use std::collections::{HashMap, HashSet};
 use std::pin::pin;
@@ -34,6 +37,8 @@ pub(crate) struct Dispatcher {
     shared: Arc<Shared>,
     ingress: Ingress,
     in_flight: Mutex<HashMap<SignalId, InFlight>>,
+    /// The end of each feed's line. Bounded by the number of feeds.
+    lines: Mutex<HashMap<FeedId, oneshot::Receiver<()>>>,
     /// Bounded by the number of feeds.
     subscribers: Mutex<HashMap<FeedId, Arc<[UserId]>>>,
     /// How often anything was forgotten of them.
@@ -53,6 +58,22 @@ struct FanOut {
     subscribed: bool,
 }
 
+/// A place in the line of a feed. The next one's turn comes when this is dropped.
+struct Place {
+    before: Option<oneshot::Receiver<()>>,
+    _leaves: oneshot::Sender<()>,
+}
+
+impl Place {
+    /// Waits until everybody before has handed out, or has ended without.
+    async fn turn(&mut self) {
+        if let Some(before) = self.before.take() {
+            // Nothing is ever sent: the end of the one before is its word.
+            let _ = before.await;
+        }
+    }
+}
+
 /// A signal that can be handed out.
 struct Prepared {
     fan_out: FanOut,
@@ -68,6 +89,7 @@ impl Dispatcher {
             shared,
             ingress,
             in_flight: Mutex::default(),
+            lines: Mutex::default(),
             subscribers: Mutex::default(),
             forgotten: AtomicU64::new(0),
         })
@@ -100,12 +122,18 @@ impl Dispatcher {
         let dropped = Err(SubmitError::NotServing("a task has failed; try again"));
         let answer: FirstAnswer = receive.map(|answer| answer.unwrap_or(dropped)).boxed().shared();
         in_flight.insert(signal.id, InFlight { signal: Arc::clone(signal), answer: answer.clone() });
+        let place = self.line_up(signal.feed);
         let (dispatcher, signal) = (Arc::clone(self), Arc::clone(signal));
         self.shared.tracker.spawn(async move {
             let _leaves = Leaves { dispatcher: &dispatcher, signal: signal.id };
-            dispatcher.dispatch(&signal, send).await;
+            dispatcher.dispatch(&signal, place, send).await;
         });
         Ok((answer, true))
+    }
+
+    fn line_up(&self, feed: FeedId) -> Place {
+        let (leaves, left) = oneshot::channel();
+        Place { before: self.lines.lock().insert(feed, left), _leaves: leaves }
     }
 
     /// A repeat of a signal that is still in flight after its answer: what is decided by now.
@@ -116,26 +144,35 @@ impl Dispatcher {
         Ok(answer_of(first.signal, true, decisions.into_iter().map(Arc::new), pending))
     }
 
-    async fn dispatch(&self, signal: &Arc<Signal>, send: oneshot::Sender<Answer>) {
+    async fn dispatch(&self, signal: &Arc<Signal>, mut place: Place, send: oneshot::Sender<Answer>) {
         let deadline = Instant::now() + self.shared.settings.answer_within;
         let mut send = Some(send);
-        let mut prepared = pin!(self.prepare(signal));
-        let prepared = match timeout_at(deadline, prepared.as_mut()).await {
-            Ok(prepared) => prepared,
-            Err(_) => {
-                let away = LedgerError::Unavailable("it did not answer in time".to_owned());
-                give(send.take(), Err(SubmitError::Ledger(away)));
-                // The question is under way and is not taken back; what it leads to, a repeat will find.
-                prepared.await
+        let prepared = {
+            let mut preparing = pin!(async {
+                let prepared = self.prepare(signal).await?;
+                place.turn().await;
+                Ok(prepared)
+            });
+            match timeout_at(deadline, preparing.as_mut()).await {
+                Ok(prepared) => prepared,
+                Err(_) => {
+                    let away = LedgerError::Unavailable("it did not answer in time".to_owned());
+                    give(send.take(), Err(SubmitError::Ledger(away)));
+                    // The question is under way and is not taken back; what it leads to, a repeat will find.
+                    preparing.await
+                }
             }
         };
         match prepared {
-            Err(error) => give(send, Err(error)),
+            Err(error) => {
+                give(send, Err(error));
+                place.turn().await;
+            }
             Ok(Prepared { fan_out, decided, duplicate, permit }) => {
                 let (id, permit) = (signal.id, Some(permit));
                 let collector =
                     Collector { id, duplicate, decided, deadline, send, permit, undecidable: 0, failure: None };
-                self.collect(fan_out, collector).await;
+                self.collect(fan_out, place, collector).await;
             }
         }
     }
@@ -209,9 +246,10 @@ impl Dispatcher {
     }
 
     /// Hands the signal to everybody and collects until all have answered; the caller gets what is there at the deadline.
-    async fn collect(&self, fan_out: FanOut, mut collector: Collector) {
+    async fn collect(&self, fan_out: FanOut, place: Place, mut collector: Collector) {
         let mut outcomes: FuturesUnordered<_> =
             fan_out.users.iter().map(|user| self.decide_for(&fan_out, *user)).collect();
+        drop(place);
         loop {
             let next = if collector.send.is_some() {
                 match timeout_at(collector.deadline, outcomes.next()).await {

@@ -127,7 +127,7 @@ pub enum SubmitError {
 pub struct MarksAnswer {
     /// Newer than what was known, and believed.
     pub accepted: usize,
-    /// Not newer than what was known.
+    /// Not newer than what was known, or from the future.
     pub ignored: usize,
     /// Beyond the collar and not yet confirmed by a second one.
     pub unconfirmed: usize,
@@ -324,9 +324,8 @@ impl Engine {
         if let Some(venue) = venue {
             venue.observe(mark);
         }
-        for hit in shared.market.hits(&mark.symbol, shared.clock.now()) {
-            shared.look(hit.user, hit.decision);
-        }
+        let (hits, due) = (shared.market.hits(&mark.symbol), shared.market.due(shared.clock.now()));
+        hits.into_iter().chain(due).for_each(|hit| shared.look(hit));
         seen
     }
 

@@ -5,7 +5,7 @@
 //! takes the whole watch out: it fires once, and the account that looks arms it again. This is shared state and not an
 //! actor: marks come one at a time under one lock, and there is nothing here that could crash and forget.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use nexus_engine::ids::{DecisionId, Symbol, Timestamp, UserId};
@@ -14,28 +14,34 @@ use nexus_engine::protection::{Condition, Watch};
 use nexus_engine::units::{Percent, Price};
 use parking_lot::Mutex;
 
+/// Marks of a symbol that are kept for accounts that are still busy with an earlier one.
+const MARKS_KEPT: usize = 256;
+
 /// What a mark turned out to be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Seen {
     /// Newer than what was known, and believed.
     Believed,
-    /// Not newer than what was known, or of no instrument.
+    /// Not newer than what was known, from the future, or of no instrument.
     Ignored,
     /// Beyond the collar and not yet confirmed by a second one.
     Unconfirmed,
 }
 
 /// A position that must be looked at.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Hit {
     pub(crate) user: UserId,
     pub(crate) decision: DecisionId,
+    /// What it was waiting for; none for a time. A market that has turned back meanwhile does not undo it.
+    pub(crate) mark: Option<Mark>,
 }
 
 /// The board and the index.
 pub(crate) struct Market {
     collar: Percent,
-    future_tolerance: Duration,
+    /// How far ahead of our clock a mark may be.
+    tolerance: Duration,
     /// Held while one mark and everything that it hits is handed on, so that marks keep their order.
     pub(crate) turnstile: Mutex<()>,
     inner: Mutex<Inner>,
@@ -53,10 +59,11 @@ struct Armed {
     watch: Watch,
 }
 
-/// One symbol: its newest mark, a jump not yet believed, and who waits for which price.
+/// One symbol: its newest marks, a jump not yet believed, and who waits for which price.
 #[derive(Default)]
 struct Book {
-    mark: Option<Mark>,
+    /// Oldest first; the last one is the market.
+    marks: VecDeque<Mark>,
     jump: Option<Mark>,
     bid_at_most: BTreeSet<(Price, DecisionId)>,
     bid_at_least: BTreeSet<(Price, DecisionId)>,
@@ -66,56 +73,58 @@ struct Book {
 
 impl Market {
     /// An empty board for these symbols.
-    pub(crate) fn new(symbols: impl Iterator<Item = Symbol>, collar: Percent, future_tolerance: Duration) -> Market {
+    pub(crate) fn new(symbols: impl Iterator<Item = Symbol>, collar: Percent, tolerance: Duration) -> Market {
         let symbols = symbols.map(|symbol| (symbol, Book::default())).collect();
         let inner = Inner { symbols, ..Inner::default() };
-        Market { collar, future_tolerance, turnstile: Mutex::new(()), inner: Mutex::new(inner) }
+        Market { collar, tolerance, turnstile: Mutex::new(()), inner: Mutex::new(inner) }
     }
 
     /// The newest believed mark.
     pub(crate) fn mark(&self, symbol: &Symbol) -> Option<Mark> {
-        self.inner.lock().symbols.get(symbol)?.mark.clone()
+        self.inner.lock().symbols.get(symbol)?.mark().cloned()
     }
 
     /// Puts a mark of an earlier run on the board, unless a newer one is there; it triggers nothing.
     pub(crate) fn remember(&self, mark: Mark) {
         if let Some(book) = self.inner.lock().symbols.get_mut(&mark.symbol)
-            && book.mark.as_ref().is_none_or(|known| known.at < mark.at)
+            && book.mark().is_none_or(|known| known.at < mark.at)
         {
-            book.mark = Some(mark);
+            book.put(mark);
         }
     }
 
-    /// Takes a mark at the time `now`. When it is believed it is on the board afterwards.
-    ///
-    /// A mark on the board that claims to be from the future is no reason to ignore what comes: our clock was wrong when
-    /// it was taken and has been set back, and stops must not be blind until that time comes again.
+    /// Takes a mark. When it is believed it is on the board afterwards. One from the future is not: until its time has come
+    /// every true one would look old beside it, and no stop would be hit. For the same reason one that is on the board and
+    /// has come to lie in the future, because our clock was set back, does not stand in the way of what comes.
     pub(crate) fn see(&self, mark: &Mark, now: Timestamp) -> Seen {
+        let horizon = now.after(self.tolerance);
+        if mark.at > horizon {
+            return Seen::Ignored;
+        }
         match self.inner.lock().symbols.get_mut(&mark.symbol) {
-            Some(book) => book.see(mark, self.collar, now.after(self.future_tolerance)),
+            Some(book) => book.see(mark, self.collar, horizon),
             None => Seen::Ignored,
         }
     }
 
-    /// Takes out whatever the newest mark of `symbol` and the time `now` have triggered, sorted by user.
-    pub(crate) fn hits(&self, symbol: &Symbol, now: Timestamp) -> Vec<Hit> {
+    /// Takes out whatever the newest mark of `symbol` has triggered, sorted by user.
+    pub(crate) fn hits(&self, symbol: &Symbol) -> Vec<Hit> {
         let mut inner = self.inner.lock();
-        let mut decisions = inner.due(now);
-        if let Some(book) = inner.symbols.get(symbol) {
-            book.collect_hits(&mut decisions);
-        }
-        inner.take(&decisions)
+        let Some(book) = inner.symbols.get(symbol) else { return Vec::new() };
+        let (decisions, mark) = (book.hits(), book.mark().cloned());
+        inner.take(&decisions, mark.as_ref())
     }
 
-    /// Takes out whatever the time `now` has triggered.
+    /// Takes out whatever the time `now` has triggered, sorted by user.
     pub(crate) fn due(&self, now: Timestamp) -> Vec<Hit> {
         let mut inner = self.inner.lock();
-        let decisions = inner.due(now);
-        inner.take(&decisions)
+        let decisions = inner.times.iter().take_while(|(at, _)| *at <= now).map(|(_, decision)| *decision).collect();
+        inner.take(&decisions, None)
     }
 
     /// Replaces what a decision waits for. `seen` is the time of the mark that the account has just looked at: what that
-    /// mark fulfils has been looked at; what a newer one (or, without `seen`, any) fulfils is a hit at once.
+    /// mark fulfils has been looked at; what one since then fulfils is a hit at once, also when the market has turned back.
+    /// Without `seen`, what the newest mark fulfils is.
     pub(crate) fn arm(&self, user: UserId, watch: Watch, seen: Option<Timestamp>) -> Option<Hit> {
         let mut inner = self.inner.lock();
         let decision = watch.decision;
@@ -123,10 +132,10 @@ impl Market {
         if watch.conditions.is_empty() {
             return None;
         }
-        let mark = inner.symbols.get(&watch.symbol).and_then(|book| book.mark.clone());
-        let fresh = mark.filter(|mark| seen.is_none_or(|seen| mark.at > seen));
-        if fresh.is_some_and(|mark| watch.conditions.iter().any(|condition| holds(condition, &mark))) {
-            return Some(Hit { user, decision });
+        let fulfils = |mark: &&Mark| watch.conditions.iter().any(|condition| holds(condition, mark));
+        let hit = inner.symbols.get(&watch.symbol).and_then(|book| book.since(seen).find(fulfils).cloned());
+        if hit.is_some() {
+            return Some(Hit { user, decision, mark: hit });
         }
         inner.arm(user, watch);
         None
@@ -149,16 +158,14 @@ fn holds(condition: &Condition, mark: &Mark) -> bool {
 }
 
 impl Inner {
-    fn due(&self, now: Timestamp) -> BTreeSet<DecisionId> {
-        self.times.iter().take_while(|(at, _)| *at <= now).map(|(_, decision)| *decision).collect()
-    }
-
-    fn take(&mut self, decisions: &BTreeSet<DecisionId>) -> Vec<Hit> {
+    fn take(&mut self, decisions: &BTreeSet<DecisionId>, mark: Option<&Mark>) -> Vec<Hit> {
         let mut hits: Vec<_> = decisions
             .iter()
-            .filter_map(|decision| Some(Hit { user: self.disarm(*decision)?, decision: *decision }))
+            .filter_map(|decision| {
+                Some(Hit { user: self.disarm(*decision)?, decision: *decision, mark: mark.cloned() })
+            })
             .collect();
-        hits.sort_unstable();
+        hits.sort_unstable_by_key(|hit| (hit.user, hit.decision));
         hits
     }
 
@@ -207,34 +214,60 @@ impl Inner {
 }
 
 impl Book {
+    fn mark(&self) -> Option<&Mark> {
+        self.marks.back()
+    }
+
+    /// Puts a mark on the board. What claims to be later was taken while our clock was wrong, and goes.
+    fn put(&mut self, mark: Mark) {
+        while self.mark().is_some_and(|newest| newest.at >= mark.at) {
+            self.marks.pop_back();
+        }
+        if self.marks.len() >= MARKS_KEPT {
+            self.marks.pop_front();
+        }
+        self.marks.push_back(mark);
+    }
+
+    /// The marks after `seen`, oldest first; the newest one when nothing was seen.
+    fn since(&self, seen: Option<Timestamp>) -> impl Iterator<Item = &Mark> {
+        let from = match seen {
+            Some(seen) => self.marks.partition_point(|mark| mark.at <= seen),
+            None => self.marks.len().saturating_sub(1),
+        };
+        self.marks.range(from..)
+    }
+
     fn see(&mut self, mark: &Mark, collar: Percent, horizon: Timestamp) -> Seen {
-        let newest = self.jump.as_ref().or(self.mark.as_ref());
+        let newest = self.jump.as_ref().or(self.mark());
         if newest.is_some_and(|newest| mark.at <= newest.at && newest.at <= horizon) {
             return Seen::Ignored;
         }
         let near = |other: &Mark| is_near(other.bid, mark.bid, collar) && is_near(other.ask, mark.ask, collar);
-        let believed = self.mark.as_ref().is_none_or(near) || self.jump.as_ref().is_some_and(near);
+        let believed = self.mark().is_none_or(near) || self.jump.as_ref().is_some_and(near);
         if !believed {
             self.jump = Some(mark.clone());
             return Seen::Unconfirmed;
         }
         self.jump = None;
-        self.mark = Some(mark.clone());
+        self.put(mark.clone());
         Seen::Believed
     }
 
-    fn collect_hits(&self, into: &mut BTreeSet<DecisionId>) {
-        let Some(mark) = &self.mark else { return };
+    fn hits(&self) -> BTreeSet<DecisionId> {
+        let mut hits = BTreeSet::new();
+        let Some(mark) = self.mark() else { return hits };
         let from = |set: &BTreeSet<(Price, DecisionId)>, price: Price, into: &mut BTreeSet<DecisionId>| {
             into.extend(set.iter().rev().take_while(|(at, _)| *at >= price).map(|(_, decision)| *decision));
         };
         let up_to = |set: &BTreeSet<(Price, DecisionId)>, price: Price, into: &mut BTreeSet<DecisionId>| {
             into.extend(set.iter().take_while(|(at, _)| *at <= price).map(|(_, decision)| *decision));
         };
-        from(&self.bid_at_most, mark.bid, into);
-        up_to(&self.bid_at_least, mark.bid, into);
-        from(&self.ask_at_most, mark.ask, into);
-        up_to(&self.ask_at_least, mark.ask, into);
+        from(&self.bid_at_most, mark.bid, &mut hits);
+        up_to(&self.bid_at_least, mark.bid, &mut hits);
+        from(&self.ask_at_most, mark.ask, &mut hits);
+        up_to(&self.ask_at_least, mark.ask, &mut hits);
+        hits
     }
 }
 
@@ -247,7 +280,7 @@ mod tests {
     use super::*;
     use uuid::Uuid;
 
-    const NOW: Timestamp = Timestamp::from_micros(10);
+    const LATER: Timestamp = Timestamp::from_micros(1_000_000);
     const USER: UserId = UserId(Uuid::from_u128(1));
 
     fn symbol() -> Symbol {
@@ -255,7 +288,7 @@ mod tests {
     }
 
     fn market() -> Market {
-        Market::new([symbol()].into_iter(), Percent::whole(2), Duration::from_micros(5))
+        Market::new([symbol()].into_iter(), Percent::whole(2), Duration::ZERO)
     }
 
     fn mark(at: i64, bid: i64, ask: i64) -> Mark {
@@ -279,10 +312,10 @@ mod tests {
             for (bid, ask, fires) in marks {
                 let market = market();
                 assert_eq!(market.arm(USER, watch(1, vec![condition]), None), None);
-                assert_eq!(market.see(&mark(1, bid, ask), NOW), Seen::Believed);
-                let hits = market.hits(&symbol(), Timestamp::ZERO);
+                assert_eq!(market.see(&mark(1, bid, ask), LATER), Seen::Believed);
+                let hits = market.hits(&symbol());
                 assert_eq!(!hits.is_empty(), fires, "{condition:?} at {bid}/{ask}");
-                assert!(market.hits(&symbol(), Timestamp::ZERO).is_empty(), "{condition:?} fires once");
+                assert!(market.hits(&symbol()).is_empty(), "{condition:?} fires once");
                 assert_eq!(market.armed(), usize::from(!fires));
             }
         }
@@ -295,9 +328,10 @@ mod tests {
         market.arm(USER, watch(1, both), None);
         market.arm(USER, watch(2, vec![Condition::BidAtMost(Price::whole(90))]), None);
         market.arm(USER, watch(2, vec![Condition::BidAtMost(Price::whole(80))]), None);
-        market.see(&mark(1, 90, 91), NOW);
-        let hits = market.hits(&symbol(), Timestamp::ZERO);
-        assert_eq!(hits, [Hit { user: USER, decision: DecisionId(Uuid::from_u128(1)) }]);
+        market.see(&mark(1, 90, 91), LATER);
+        let hits = market.hits(&symbol());
+        let mark = Some(mark(1, 90, 91));
+        assert_eq!(hits, [Hit { user: USER, decision: DecisionId(Uuid::from_u128(1)), mark }]);
         assert!(market.due(Timestamp::from_micros(99)).is_empty());
         market.arm(USER, watch(2, Vec::new()), None);
         assert_eq!(market.armed(), 0);
@@ -306,13 +340,35 @@ mod tests {
     #[test]
     fn what_holds_already_fires_unless_the_account_has_just_looked_at_it() {
         let market = market();
-        market.see(&mark(5, 90, 91), NOW);
+        market.see(&mark(5, 90, 91), LATER);
         let below = || watch(1, vec![Condition::BidAtMost(Price::whole(95))]);
         assert!(market.arm(USER, below(), None).is_some());
         assert!(market.arm(USER, below(), Some(Timestamp::from_micros(4))).is_some());
         assert!(market.arm(USER, below(), Some(Timestamp::from_micros(5))).is_none());
-        market.see(&mark(6, 90, 91), NOW);
-        assert_eq!(market.hits(&symbol(), Timestamp::ZERO).len(), 1);
+        market.see(&mark(6, 90, 91), LATER);
+        assert_eq!(market.hits(&symbol()).len(), 1);
+    }
+
+    #[test]
+    fn a_market_that_has_turned_back_since_the_last_look_is_a_hit_by_the_mark_that_fulfilled() {
+        let market = market();
+        for mark in [mark(1, 100, 101), mark(2, 99, 100), mark(3, 100, 101)] {
+            market.see(&mark, LATER);
+        }
+        let below = || watch(1, vec![Condition::BidAtMost(Price::whole(99))]);
+        let hit = market.arm(USER, below(), Some(Timestamp::from_micros(1))).expect("the second mark fulfils it");
+        assert_eq!(hit.mark, Some(mark(2, 99, 100)));
+        assert!(market.arm(USER, below(), Some(Timestamp::from_micros(2))).is_none());
+        assert!(market.arm(USER, below(), None).is_none(), "of what was before it was armed only the newest counts");
+    }
+
+    #[test]
+    fn of_the_marks_that_were_only_the_newest_are_kept() {
+        let market = market();
+        for at in 1..1_000 {
+            market.see(&mark(at, 100, 101), LATER);
+        }
+        assert_eq!(market.inner.lock().symbols[&symbol()].marks.len(), MARKS_KEPT);
     }
 
     #[test]
@@ -337,21 +393,16 @@ mod tests {
             (6, 111, Seen::Believed),
         ];
         for (at, bid, expected) in table {
-            assert_eq!(market.see(&mark(at, bid, bid), NOW), expected, "{bid} at {at}");
+            assert_eq!(market.see(&mark(at, bid, bid), LATER), expected, "{bid} at {at}");
         }
         assert_eq!(market.mark(&symbol()), Some(mark(6, 111, 111)));
+        let future = market.see(&mark(8, 111, 111), Timestamp::from_micros(7));
+        assert_eq!(future, Seen::Ignored);
+        assert_eq!(market.see(&mark(7, 111, 111), Timestamp::from_micros(7)), Seen::Believed, "it has hidden nothing");
+        let set_back = market.see(&mark(5, 111, 111), Timestamp::from_micros(5));
+        assert_eq!(set_back, Seen::Believed, "the clock was set back");
+        assert_eq!(market.see(&mark(5, 111, 111), Timestamp::from_micros(6)), Seen::Ignored, "it is not newer");
         let other = Mark { symbol: "NONE".parse().unwrap(), ..mark(1, 1, 1) };
-        assert_eq!(market.see(&other, NOW), Seen::Ignored);
-    }
-
-    #[test]
-    fn a_mark_from_the_future_does_not_blind_the_market() {
-        let market = market();
-        let set_back = Timestamp::from_micros(10);
-        assert_eq!(market.see(&mark(3_600, 100, 100), Timestamp::from_micros(3_600)), Seen::Believed);
-        assert_eq!(market.see(&mark(10, 99, 99), set_back), Seen::Believed);
-        assert_eq!(market.see(&mark(9, 98, 98), set_back), Seen::Ignored);
-        assert_eq!(market.see(&mark(15, 99, 99), set_back), Seen::Believed);
-        assert_eq!(market.see(&mark(14, 99, 99), set_back), Seen::Ignored, "within the tolerance the newest stands");
+        assert_eq!(market.see(&other, LATER), Seen::Ignored);
     }
 }

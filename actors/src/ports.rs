@@ -136,11 +136,8 @@ pub trait Ledger: Send + Sync + 'static {
     /// All decisions on a signal, sorted by user.
     fn decisions_on(&self, id: SignalId) -> BoxFuture<'_, Result<Vec<Decision>, LedgerError>>;
 
-    /// Whose a decision is; for reports that come so late that no account in memory expects them. A ledger that cannot tell
-    /// leaves such a report to a person: it is logged as an error.
-    fn owner_of(&self, _decision: DecisionId) -> BoxFuture<'_, Result<Option<UserId>, LedgerError>> {
-        Box::pin(async { Ok(None) })
-    }
+    /// Whose a decision is; for reports that come so late that no account in memory expects them.
+    fn owner_of(&self, decision: DecisionId) -> BoxFuture<'_, Result<Option<UserId>, LedgerError>>;
 
     /// Signals whose subscribers are not all decided.
     fn unfinished_signals(&self) -> BoxFuture<'_, Result<Vec<UnfinishedSignal>, LedgerError>>;

@@ -39,7 +39,7 @@ pub(crate) struct Seat {
 pub(crate) struct Load(Arc<Seat>);
 
 impl Load {
-    fn on(seat: &Arc<Seat>) -> Load {
+    pub(crate) fn on(seat: &Arc<Seat>) -> Load {
         seat.load.fetch_add(1, Ordering::SeqCst);
         Load(Arc::clone(seat))
     }

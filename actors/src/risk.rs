@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use nexus_engine::account::{Account, Context, Decision, Input};
 use nexus_engine::ids::{SignalId, Timestamp, UserId};
+use nexus_engine::instrument::Mark;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 
@@ -63,13 +64,15 @@ pub(crate) struct Request {
     pub(crate) subscribed: bool,
     /// For a signal: what is recorded with its decision.
     pub(crate) record: Option<Arc<SignalRecord>>,
+    /// For a look: the mark that it is about.
+    pub(crate) mark: Option<Mark>,
     pub(crate) reply: Option<Reply>,
 }
 
 impl Request {
     /// A task that nobody waits for.
     pub(crate) fn of(task: Task) -> Request {
-        Request { task, subscribed: true, record: None, reply: None }
+        Request { task, subscribed: true, record: None, mark: None, reply: None }
     }
 
     /// A task and the end on which its outcome arrives.

@@ -52,9 +52,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 }
 
 fn look_at_what_is_due(shared: &Arc<Shared>) {
-    for hit in shared.market.due(shared.clock.now()) {
-        shared.look(hit.user, hit.decision);
-    }
+    shared.market.due(shared.clock.now()).into_iter().for_each(|hit| shared.look(hit));
     let armed = u32::try_from(shared.market.armed()).unwrap_or(u32::MAX);
     shared.meters.triggers_armed.set(f64::from(armed));
 }

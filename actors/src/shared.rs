@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use compact_str::CompactString;
-use nexus_engine::account::{Account, Effect};
+use nexus_engine::account::{Account, Effect, Input};
 use nexus_engine::ids::{DecisionId, Symbol, Timestamp, UserId};
 use nexus_engine::instrument::Instrument;
 use nexus_engine::protection::Watch;
@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use crate::commit::Committer;
 use crate::engine::{Parts, Settings};
 use crate::latch::Latch;
-use crate::market::Market;
+use crate::market::{Hit, Market};
 use crate::meters::Meters;
 use crate::ports::{Clock, HotState, Ledger, Probe, Step, Venue};
 use crate::registry::Registry;
@@ -71,13 +71,14 @@ impl Shared {
     /// The shared state of a tree that has not begun.
     pub(crate) fn new(parts: Parts, latch: Latch) -> Arc<Shared> {
         let instruments: BTreeMap<_, _> = parts.instruments.into_iter().map(|i| (i.symbol.clone(), i)).collect();
-        let collar = parts.settings.ceilings.price_collar_percent;
+        let ceilings = &parts.settings.ceilings;
+        let (collar, tolerance) = (ceilings.price_collar_percent, ceilings.future_tolerance);
         Arc::new(Shared {
             clock: parts.clock,
             ledger: parts.ledger,
             hot: parts.hot,
             venues: parts.venues.into_iter().map(|venue| (CompactString::new(venue.name()), venue)).collect(),
-            market: Market::new(instruments.keys().cloned(), collar, parts.settings.ceilings.future_tolerance),
+            market: Market::new(instruments.keys().cloned(), collar, tolerance),
             instruments,
             settings: parts.settings,
             probe: parts.probe,
@@ -140,14 +141,14 @@ impl Shared {
     /// Arms what a position waits for; what is true already is looked at now.
     pub(crate) fn arm(self: &Arc<Self>, user: UserId, watch: Watch, seen: Option<Timestamp>) {
         if let Some(hit) = self.market.arm(user, watch, seen) {
-            self.look(hit.user, hit.decision);
+            self.look(hit);
         }
     }
 
-    /// Has an account look at a position.
-    pub(crate) fn look(self: &Arc<Self>, user: UserId, decision: DecisionId) {
-        let input = nexus_engine::account::Input::Look(decision);
-        self.registry.send(self, user, Request::of(Task::Step(input)));
+    /// Has an account look at a position, by the mark that it was waiting for.
+    pub(crate) fn look(self: &Arc<Self>, hit: Hit) {
+        let task = Task::Step(Input::Look(hit.decision));
+        self.registry.send(self, hit.user, Request { mark: hit.mark, ..Request::of(task) });
     }
 
     /// Asks a venue for a cancel; other effects are not for this door.

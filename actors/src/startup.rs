@@ -11,7 +11,7 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt};
 use nexus_engine::account::{Account, Ask};
 use nexus_engine::gate::TradingState;
-use nexus_engine::ids::UserId;
+use nexus_engine::ids::{ClientOrderId, Leg, UserId};
 use nexus_engine::order::{News, Order};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::unbounded_channel;
@@ -23,7 +23,7 @@ use crate::commit::Approved;
 use crate::dispatcher::Dispatcher;
 use crate::engine::{GateStatus, Parts, StartError};
 use crate::kill_switch::{self, read_halt};
-use crate::ports::LedgerError;
+use crate::ports::{LedgerError, Venue};
 use crate::reports::tell;
 use crate::risk::{Request, RiskError, Task};
 use crate::router::{ExitOrder, Outgoing};
@@ -169,7 +169,13 @@ async fn reconcile(shared: Arc<Shared>, account: Arc<Account>, questions: Arc<Se
             continue;
         };
         match query_until_known(&shared, &venue, ask.order, &ask.symbol).await {
-            Some(found) => replay(&shared, found),
+            Some(found) => {
+                let filled = found.reports.iter().any(|report| matches!(report.news, News::Filled { .. }));
+                replay(&shared, found);
+                if filled || !ask.order.is_entry() {
+                    hear_later_exits(&shared, &venue, &ask).await;
+                }
+            }
             None => match ask.resend.clone() {
                 Some(_) if ask.order.is_entry() => entries.push(ask),
                 Some(order) => {
@@ -192,6 +198,22 @@ async fn reconcile(shared: Arc<Shared>, account: Arc<Account>, questions: Arc<Se
     }
     recovery.cancel.iter().for_each(|effect| shared.cancel(effect));
     entries
+}
+
+/// Exits leave before their turns are committed, and before the commit of the fill that called for them. So after an
+/// entry that has filled, and after any exit, the next is asked about, until the venue has none.
+async fn hear_later_exits(shared: &Arc<Shared>, venue: &Arc<dyn Venue>, ask: &Ask) {
+    let last = match ask.order.leg {
+        Leg::Entry => 0,
+        Leg::Exit(n) => n,
+    };
+    for n in last.saturating_add(1).. {
+        let exit = ClientOrderId::exit(ask.order.decision, n);
+        match query_until_known(shared, venue, exit, &ask.symbol).await {
+            Some(found) => replay(shared, found),
+            None => return,
+        }
+    }
 }
 
 fn send_entries(shared: &Arc<Shared>, asks: Vec<Ask>) {

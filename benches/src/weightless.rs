@@ -17,7 +17,7 @@ use nexus_actors::ports::{
     TradingStateRecord, TurnRecord, UnfinishedSignal, Venue, VenueError, VenueOrder,
 };
 use nexus_engine::account::Account;
-use nexus_engine::ids::{ClientOrderId, FeedId, SignalId, Symbol, Timestamp, UserId};
+use nexus_engine::ids::{ClientOrderId, DecisionId, FeedId, SignalId, Symbol, Timestamp, UserId};
 use nexus_engine::instrument::Mark;
 use nexus_engine::order::{OrderRequest, Report};
 use nexus_engine::turn::{Decision, Event};
@@ -92,6 +92,10 @@ impl Ledger for MemoryLedger {
 
     fn decisions_on(&self, _id: SignalId) -> BoxFuture<'_, Result<Vec<Decision>, LedgerError>> {
         at_once(Vec::new())
+    }
+
+    fn owner_of(&self, _decision: DecisionId) -> BoxFuture<'_, Result<Option<UserId>, LedgerError>> {
+        at_once(None)
     }
 
     fn unfinished_signals(&self) -> BoxFuture<'_, Result<Vec<UnfinishedSignal>, LedgerError>> {

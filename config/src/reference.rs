@@ -18,31 +18,36 @@ listed here are errors; variables that are not listed here are ignored, with a w
 one. Every secret can also be given as the path of a file in `NAME_FILE` (a trailing newline is dropped); giving both is
 an error. An empty value unsets a setting that may be unset. Relative paths are relative to the working directory.
 
+In development every setting has a default that works: nothing needs to be set to try Nexus. Some settings are checked
+already, while the part that would act on them [is not in this build yet](#not-in-this-build-yet).
+
 `nexus config show` prints the values in force and where each came from, with secrets masked. `nexus config check`
-reports everything that is wrong at once and exits with 2, or with 0.
+exits with 0 when the settings are good; otherwise it reports everything that is wrong at once and exits with 2.
 ";
 
 const NOT_YET: &str = "
 ## Not in this build yet
 
-`nexus serve` refuses to start with what it would have to ignore: PostgreSQL (`DATABASE_URL`, `DB_HOST`), `REDIS_URL`,
-`TLS_CERT`, `REQUIRE_ADMIN_MFA` when somebody sets it, `RESUME_APPROVALS` above 1, `ALERT_WEBHOOK_URL`. It warns about
-settings that nothing acts on: IDLE.
+`nexus serve` refuses to start when it is asked for what it would have to ignore: PostgreSQL (`DATABASE_URL`, `DB_HOST`),
+`REDIS_URL`, `TLS_CERT`, `REQUIRE_ADMIN_MFA` (the production profile's own `true` is only warned about),
+`RESUME_APPROVALS` above 1, `ALERT_WEBHOOK_URL`. It starts with a warning when one of these is set, which nothing acts on:
+IDLE.
 ";
 
 const CLOSING: &str = "
 ## Instruments
 
-The file may replace the example instruments (EURUSD, GBPUSD, BTCUSD, ETHUSD) by its own. `enabled` is true and `venue`
-is `paper` unless it says otherwise; everything else is required.
+What can be traded: EURUSD, GBPUSD, BTCUSD and ETHUSD, as examples, until the file names instruments of its own; those
+then replace all of the examples. `enabled` is true and `venue` is `paper` when they are left out; everything else is
+required.
 
 ```toml
 [[instruments]]
 symbol = \"EURUSD\"
 tick = 0.00001       # the smallest step of its price
 lot = 1              # the smallest step of its quantity
-fee_percent = 0.002  # of the value of each fill
-quote = \"USD\"
+fee_percent = 0.002  # what each fill costs, in percent of its value
+quote = \"USD\"        # the currency of its price; only accounts in it may trade
 enabled = true
 venue = \"paper\"
 ```

@@ -63,6 +63,7 @@ impl Probe for Trap {
 fn main() -> anyhow::Result<ExitCode> {
     let trap = Arc::new(Trap::from_env()?);
     let config = nexus_config::Config::load().map_err(|problems| anyhow::anyhow!("{problems}"))?;
+    nexus_server::cli::logging::start(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(nexus_server::serve::run_probed(config, Some(trap.clone())))?;
     if let Some(file) = std::env::var_os("NEXUS_CRASH_PASSES") {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::account::{Account, Recent};
 use crate::ids::{ClientOrderId, DecisionId};
 use crate::instrument::Instrument;
-use crate::order::{Order, OrderRequest, OrderStatus, Purpose};
+use crate::order::{Order, OrderRequest, Plan, Purpose};
 use crate::position::Lot;
 use crate::protection::Protection;
 use crate::rules::{Case, ENTRY_RULES, Refusal, SIZE_RULES};
@@ -108,22 +108,16 @@ impl Account {
     }
 
     fn new_lot(&self, id: DecisionId, signal: &Signal, sized: &Sized, instrument: &Instrument) -> Lot {
-        let entry = Order {
+        let plan = Plan {
             id: ClientOrderId::entry(id),
             purpose: Purpose::Entry,
             symbol: signal.symbol.clone(),
             side: signal.side,
             kind: signal.kind,
             quantity: sized.quantity,
-            filled: Quantity::ZERO,
-            value: Money::ZERO,
-            fees: Money::ZERO,
-            status: OrderStatus::Planned,
-            unknown: false,
-            cancel_requested: false,
             venue: instrument.venue.clone(),
-            created_at: self.now,
         };
+        let entry = Order::planned(plan, self.now);
         Lot {
             decision: id,
             signal: signal.id,

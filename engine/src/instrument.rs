@@ -1,4 +1,8 @@
 //! What can be traded, and what the market says it is worth now.
+//!
+//! Both reach a decision as part of its [`Context`](crate::turn::Context) and are stored with the turn, so that a
+//! replay judges with the very prices that the first run saw. An instrument comes from the configuration and a mark
+//! from a feed; both were checked where they entered, and the rules take them at their word.
 
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};

@@ -116,7 +116,47 @@ pub struct Order {
     pub created_at: Timestamp,
 }
 
+/// What an order is for and what it asks for, before anything has happened to it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Plan {
+    /// Its name at the venue.
+    pub id: ClientOrderId,
+    /// Why it exists.
+    pub purpose: Purpose,
+    /// What it trades.
+    pub symbol: Symbol,
+    /// Which way.
+    pub side: Side,
+    /// How it meets the market.
+    pub kind: OrderKind,
+    /// How much.
+    pub quantity: Quantity,
+    /// Where.
+    pub venue: CompactString,
+}
+
 impl Order {
+    /// An order that the venue has not been told of.
+    pub fn planned(plan: Plan, now: Timestamp) -> Order {
+        let Plan { id, purpose, symbol, side, kind, quantity, venue } = plan;
+        Order {
+            id,
+            purpose,
+            symbol,
+            side,
+            kind,
+            quantity,
+            filled: Quantity::ZERO,
+            value: Money::ZERO,
+            fees: Money::ZERO,
+            status: OrderStatus::Planned,
+            unknown: false,
+            cancel_requested: false,
+            venue,
+            created_at: now,
+        }
+    }
+
     /// What can still trade: nothing once the order has ended.
     pub fn working_quantity(&self) -> Quantity {
         if self.status.is_terminal() { Quantity::ZERO } else { self.quantity.minus(self.filled).or_zero() }

@@ -109,11 +109,13 @@ impl Lot {
         Some(self.opened_at?.after(max_hold))
     }
 
+    /// Plans the exit of what is open. What of the entry has not filled is not wanted any more either.
     fn plan_exit(&mut self, purpose: Purpose, now: Timestamp, turn: &mut Turn) {
         let exit = self.exit_order(self.next_exit(), purpose, self.unprotected(), now);
         turn.events.push(Event::ExitPlanned { order: exit.id, purpose, quantity: exit.quantity });
         turn.effects.push(Effect::Submit(request(&exit)));
         self.exits.push(exit);
+        self.request_cancel(turn);
     }
 
     /// Moves the stop to break-even and then behind the market, as far as the plan and the mark allow.

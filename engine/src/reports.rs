@@ -8,7 +8,7 @@ use compact_str::CompactString;
 use crate::account::Account;
 use crate::decide::request;
 use crate::ids::{ClientOrderId, Leg, Timestamp};
-use crate::order::{News, Order, OrderStatus, Report};
+use crate::order::{News, Order, OrderStatus, Plan, Report};
 use crate::position::Lot;
 use crate::signal::{OrderKind, Side};
 use crate::turn::{Effect, Event, Fill, Turn};
@@ -306,22 +306,16 @@ impl Lot {
         quantity: Quantity,
         now: Timestamp,
     ) -> Order {
-        Order {
+        let plan = Plan {
             id,
             purpose,
             symbol: self.symbol.clone(),
             side: self.side.opposite(),
             kind: OrderKind::Market,
             quantity,
-            filled: Quantity::ZERO,
-            value: Money::ZERO,
-            fees: Money::ZERO,
-            status: OrderStatus::Planned,
-            unknown: false,
-            cancel_requested: false,
             venue: self.entry.venue.clone(),
-            created_at: now,
-        }
+        };
+        Order::planned(plan, now)
     }
 
     /// What the venue must be asked about at start-up.

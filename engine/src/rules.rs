@@ -108,15 +108,15 @@ refusals! {
     ReducingOnly = "reducing_only",
     /// Trading is disabled for the user.
     UserDisabled = "user_disabled",
-    /// The user's inputs failed repeatedly; a person must look.
+    /// Handling this user's account failed repeatedly; it is set aside until a person has looked at it.
     Quarantined = "quarantined",
     /// The user does not follow the feed.
     FeedNotSubscribed = "feed_not_subscribed",
     /// The signal is older than `max_signal_age_seconds`.
     StaleSignal = "stale_signal",
-    /// The signal claims to be made more than `future_tolerance_seconds` ahead of our clock.
+    /// The time of the signal is more than `future_tolerance_seconds` ahead of our clock.
     FutureSignal = "future_signal",
-    /// The same symbol, side and timeframe was accepted within the duplicate window.
+    /// The same symbol, side and timeframe was accepted within the last `duplicate_window_minutes`.
     DuplicateSignal = "duplicate_signal",
     /// No such instrument is configured.
     UnknownInstrument = "unknown_instrument",
@@ -126,38 +126,38 @@ refusals! {
     CurrencyMismatch = "currency_mismatch",
     /// A price is not a whole number of ticks.
     TickSize = "tick_size",
-    /// Stop, entry and target are not in order for the side.
+    /// The prices are not in order: a buy needs stop < entry < target, a sell target < entry < stop.
     StopGeometry = "stop_geometry",
-    /// There is no mark of the symbol, or it is older than `max_mark_age_seconds`.
+    /// The newest market price of the symbol is missing, older than `max_mark_age_seconds`, or ahead of our clock.
     StaleMarketData = "stale_market_data",
     /// The entry price is further from the market than `price_collar_percent`.
     PriceCollar = "price_collar",
-    /// The day's trades of this timeframe are used up.
+    /// The day's trades on this timeframe are used up, or it may not be traded at all.
     TimeframeLimit = "timeframe_limit",
     /// The user holds or is opening the opposite side of the symbol.
     OpposingPosition = "opposing_position",
-    /// As many positions are open as the user may have.
+    /// The user already has `max_open_positions` positions open or being opened.
     OpenPositions = "open_positions",
-    /// More entries within a minute than `max_orders_per_minute`.
+    /// The user already had `max_orders_per_minute` entries within the last minute.
     Throttled = "throttled",
-    /// A cool-down after a row of losing trades.
+    /// The user is in a cool-down after `loss_streak` losing trades in a row.
     LossStreak = "loss_streak",
-    /// The realised loss of the day has reached the cap.
+    /// The realised loss of the day has reached `max_daily_loss`.
     DayClosed = "day_closed",
-    /// Nothing is left under the daily loss cap.
+    /// Realised loss, open risk and pending entries together leave nothing of `max_daily_loss`.
     DailyLossCap = "daily_loss_cap",
-    /// Even one lot would risk more than a trade may.
+    /// Even one lot, the smallest size, would risk more than `max_risk_percent` of equity.
     RiskPerTrade = "risk_per_trade",
-    /// What is left would shrink the trade below a quarter of its intended risk.
+    /// What is left of the day would shrink the trade below a quarter of its intended risk.
     SizeBelowMinimum = "size_below_minimum",
     /// The order would have more units than `max_order_quantity`.
     MaxOrderQuantity = "max_order_quantity",
     /// The order would be worth more than `max_order_value`.
     MaxOrderValue = "max_order_value",
-    /// All positions together would be worth more than `max_exposure`.
+    /// All positions and working entries together would be worth more than `max_exposure`.
     MaxExposure = "max_exposure",
-    /// The same symbol, side and quantity was traded too often within an hour.
+    /// The same symbol, side and quantity was accepted `max_repeated_executions` times within the last hour.
     RepeatedExecution = "repeated_execution",
-    /// The ledger did not admit the reservation.
+    /// The ledger checks the limits again when it commits a decision, and it did not admit this one.
     LedgerVeto = "ledger_veto",
 }

@@ -1,4 +1,7 @@
 //! Whole flows of one account, as stories: what a trader would check by hand.
+//!
+//! Each tells one trade from its signal to its end, with the sums written out, so that a reader can follow what the
+//! unit tests of the rules and of orders only show in pieces.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -249,6 +252,18 @@ fn a_position_that_is_too_old_is_closed_and_an_entry_that_is_too_old_is_cancelle
     story.now = START.after(Duration::from_secs(3 * 3_600));
     let turn = story.step(&Input::Look(waiting));
     assert_eq!(turn.events, [Event::CancelRequested(ClientOrderId::entry(waiting))]);
+}
+
+#[test]
+fn a_position_that_is_given_up_is_not_opened_any_further() {
+    let mut story = Story::begins("0");
+    story.market("1.08490", "1.08500");
+    let decision = story.signal("a", |_| {});
+    story.fill(ClientOrderId::entry(decision), "1000", "1.08500", "0");
+    story.market("1.08300", "1.08310");
+    let turn = story.step(&Input::Look(decision));
+    assert!(turn.events.contains(&Event::CancelRequested(ClientOrderId::entry(decision))));
+    assert!(turn.effects.iter().any(|effect| matches!(effect, Effect::Cancel { .. })));
 }
 
 #[test]

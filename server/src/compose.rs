@@ -66,6 +66,8 @@ impl Running {
 
 /// Starts everything that `config` names.
 pub async fn start(config: &Config, probe: Option<Arc<dyn Probe>>) -> anyhow::Result<Running> {
+    // Before the first part: a meter that is made while nobody records is silent for ever.
+    let metrics = metrics::recorder();
     let lock = lock_data_dir(&config.data_dir)?;
     let key = signing_key(config)?;
     let clock: Arc<dyn Clock> = Arc::new(WallClock);
@@ -86,7 +88,7 @@ pub async fn start(config: &Config, probe: Option<Arc<dyn Probe>>) -> anyhow::Re
         clock,
         passwords,
         settings: http_settings(config),
-        metrics: metrics::recorder(),
+        metrics,
         started: Instant::now(),
         instance: Uuid::new_v4().simple().to_string()[..8].to_owned(),
         stopping: shutdown.clone(),

@@ -1,4 +1,6 @@
-//! The binary `nexus`. Everything that it does is in the library beside it.
+//! The binary `nexus`.
+//!
+//! Everything that it does is in the library beside it, so that tests and the crash campaign can start the same engine.
 
 use std::process::ExitCode;
 

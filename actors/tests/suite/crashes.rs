@@ -12,11 +12,7 @@ use nexus_engine::ids::ClientOrderId;
 use nexus_engine::order::OrderStatus;
 
 use crate::venue::Trouble;
-use crate::world::{World, entry_of, until, user};
-
-fn is_filled(account: &Account) -> bool {
-    account.lots.values().any(|lot| lot.entry.status == OrderStatus::Filled)
-}
+use crate::world::{World, entry_of, is_filled, until, user};
 
 /// Panics the first time that a step is reached.
 fn once_at(world: &World, step: Step) -> Arc<AtomicBool> {
@@ -200,6 +196,29 @@ async fn an_exit_that_left_before_its_turn_was_committed_is_found_after_a_restar
     let account = world.until_account(user(1), "the exit is counted", |a| !a.has_open_business()).await;
     assert_eq!(world.venue.written(exit), 1);
     assert_eq!(account.lots[&entry.decision].exits.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_exit_that_left_before_its_entrys_fill_was_committed_is_found_after_a_restart() {
+    let world = World::new(1);
+    world.venue.fills.store(false, Ordering::SeqCst);
+    let engine = world.start().await;
+    let entry = entry_of(&engine.submit(world.signal("a")).await);
+    until("the venue has the entry", || world.venue.orders().contains(&entry).then_some(())).await;
+    world.ledger.set_away(true);
+    world.venue.fills.store(true, Ordering::SeqCst);
+    world.venue.fill(entry);
+    world.mark(&engine, "1.08290", "1.08300").await;
+    let exit = ClientOrderId::exit(entry.decision, 1);
+    until("the stop has left", || world.venue.orders().contains(&exit).then_some(())).await;
+    vanish(engine).await;
+    let before = world.ledger.account(user(1));
+    assert!(before.lots[&entry.decision].executions.is_empty(), "nothing of it was committed");
+    world.ledger.set_away(false);
+    let _engine = world.start().await;
+    let account = world.until_account(user(1), "both fills are counted", |a| !a.has_open_business()).await;
+    assert_eq!(account.lots[&entry.decision].executions.len(), 2);
+    assert_eq!((world.venue.written(entry), world.venue.written(exit)), (1, 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

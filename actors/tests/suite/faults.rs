@@ -10,11 +10,7 @@ use nexus_engine::ids::ClientOrderId;
 use nexus_engine::order::OrderStatus;
 
 use crate::ledger::Fault;
-use crate::world::{World, accepted, entry_of, reasons, until, user};
-
-fn is_filled(account: &Account) -> bool {
-    account.lots.values().any(|lot| lot.entry.status == OrderStatus::Filled)
-}
+use crate::world::{World, accepted, entry_of, is_filled, reasons, until, user};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_veto_voids_what_was_stepped_behind_it_and_memory_equals_the_ledger_afterwards() {

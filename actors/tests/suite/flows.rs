@@ -1,13 +1,14 @@
 //! The way of a signal, when everything works and when many come at once.
 
 use nexus_actors::engine::SubmitError;
-use nexus_engine::ids::{ClientOrderId, Leg};
-use nexus_engine::order::OrderStatus;
+use nexus_actors::ports::Clock;
+use nexus_engine::ids::{ClientOrderId, Leg, Timestamp};
+use nexus_engine::order::{OrderStatus, Purpose};
 use nexus_engine::units::Money;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::world::{FEED, World, accepted, entry_of, reasons, until, user};
+use crate::world::{FEED, World, accepted, entry_of, is_filled, reasons, symbol, until, user};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_signal_becomes_a_decision_an_order_and_a_position_and_its_stop_an_exit() {
@@ -184,4 +185,37 @@ async fn no_message_is_lost_to_passivation() {
         }
     }
     assert_eq!(world.ledger.account(user(1)).version, 150);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lowered_ceiling_is_a_change_of_limits_that_the_ledger_knows() {
+    let mut world = World::new(1);
+    world.settings.ceilings.max_daily_loss = "3".parse().unwrap();
+    let engine = world.start().await;
+    let answer = engine.submit(world.signal("a")).await.unwrap();
+    let nexus_engine::account::Verdict::Accepted(acceptance) = &answer.decisions[0].verdict else {
+        panic!("refused: {answer:?}")
+    };
+    assert_eq!(acceptance.cap, world.settings.ceilings.max_daily_loss);
+    let account = world.until_account(user(1), "the entry is filled", is_filled).await;
+    assert_eq!((account.limits.max_daily_loss, account.limits.version), (acceptance.cap, 2));
+}
+
+/// On one thread the account cannot look before both marks are on the board.
+#[tokio::test]
+async fn a_stop_that_the_market_has_touched_leaves_although_the_market_has_turned_back() {
+    let world = World::new(1);
+    let engine = world.start().await;
+    let entry = entry_of(&engine.submit(world.signal("a")).await);
+    world.until_account(user(1), "the entry is filled", |a| a.lots[&entry.decision].opened_at.is_some()).await;
+    let at = world.clock.now();
+    let mark = |micros: i64, bid: &str, ask: &str| nexus_engine::instrument::Mark {
+        symbol: symbol(),
+        bid: bid.parse().unwrap(),
+        ask: ask.parse().unwrap(),
+        at: Timestamp::from_micros(at.micros() + micros),
+    };
+    engine.push_marks(vec![mark(1, "1.08299", "1.08310"), mark(2, "1.08490", "1.08500")]).await;
+    let account = world.until_account(user(1), "the position is closed", |a| !a.has_open_business()).await;
+    assert_eq!(account.lots[&entry.decision].exits[0].purpose, Purpose::StopLoss);
 }

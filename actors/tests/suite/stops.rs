@@ -4,19 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use nexus_actors::engine::{ResumeError, StopRequest};
+use nexus_actors::engine::{Engine, ResumeError, StopRequest};
 use nexus_actors::ports::{Ledger, TradingStateRecord};
 use nexus_engine::account::Account;
 use nexus_engine::gate::TradingState;
+use nexus_engine::ids::ClientOrderId;
 use nexus_engine::order::OrderStatus;
 use nexus_engine::units::Money;
 
+use crate::ledger::Fault;
 use crate::venue::Trouble;
-use crate::world::{START, World, entry_of, reasons, stop, until, user};
-
-fn is_filled(account: &Account) -> bool {
-    account.lots.values().any(|lot| lot.entry.status == OrderStatus::Filled)
-}
+use crate::world::{START, World, entry_of, is_filled, reasons, stop, until, user};
 
 fn entries(world: &World) -> usize {
     world.venue.wire().iter().filter(|id| id.is_entry()).count()
@@ -108,7 +106,7 @@ async fn a_stop_cancels_what_works_keeps_protection_and_says_the_same_twice() {
     assert_eq!(engine.stop(reducing).await.state, TradingState::Halted, "a stop never loosens");
 
     world.mark(&engine, "1.08290", "1.08300").await;
-    let exit = nexus_engine::ids::ClientOrderId::exit(held.decision, 1);
+    let exit = ClientOrderId::exit(held.decision, 1);
     until("protection still works", || world.venue.orders().contains(&exit).then_some(())).await;
 }
 
@@ -270,4 +268,41 @@ async fn an_entry_approved_before_a_stop_does_not_leave_after_the_resume() {
     let ended = |account: &Account| account.lots[&entry.decision].entry.status == OrderStatus::Cancelled;
     world.until_account(user(1), "it is given up", ended).await;
     assert!(world.venue.wire().is_empty());
+}
+
+/// Sends a limit order that waits below the market, and waits until the venue has it.
+async fn working_entry(world: &World, engine: &Engine) -> ClientOrderId {
+    let below = |raw: &mut nexus_engine::signal::RawSignal| {
+        (raw.order_type, raw.entry_price) = (Some("limit".to_owned()), Some("1.08400".to_owned()));
+    };
+    let entry = entry_of(&engine.submit(world.signal_with("limit", below)).await);
+    let works = |account: &Account| account.lots[&entry.decision].entry.status == OrderStatus::Working;
+    world.until_account(user(1), "the limit order works", works).await;
+    entry
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_cancels_what_works_also_while_the_ledger_is_away() {
+    let world = World::new(1);
+    let engine = world.start().await;
+    let entry = working_entry(&world, &engine).await;
+    world.ledger.set_away(true);
+    engine.stop(stop()).await;
+    until("the venue has cancelled it", || world.venue.is_cancelled(entry).then_some(())).await;
+    assert!(world.ledger.account(user(1)).has_open_business(), "nothing was written");
+    world.ledger.set_away(false);
+    world.until_account(user(1), "the ledger has it after all", |a| !a.has_open_business()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancel_whose_commit_was_not_answered_reaches_the_venue_all_the_same() {
+    for fault in [Fault::LostAnswer, Fault::LostRequest] {
+        let world = World::new(1);
+        let engine = world.start().await;
+        let entry = working_entry(&world, &engine).await;
+        world.ledger.fail_next(fault);
+        engine.stop(stop()).await;
+        until("the venue has cancelled it", || world.venue.is_cancelled(entry).then_some(())).await;
+        world.until_account(user(1), "and the account knows", |a| !a.has_open_business()).await;
+    }
 }

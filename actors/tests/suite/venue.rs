@@ -83,6 +83,13 @@ impl RecordingVenue {
         self.book.lock().orders.keys().copied().collect()
     }
 
+    /// Whether the venue has taken a cancel of this order.
+    pub fn is_cancelled(&self, id: ClientOrderId) -> bool {
+        let book = self.book.lock();
+        let cancelled = |report: &Report| matches!(report.news, News::Cancelled { .. });
+        book.orders.get(&id).is_some_and(|(_, reports)| reports.iter().any(cancelled))
+    }
+
     /// Reports everything again, as a venue does after a reconnect.
     pub fn repeat_reports(&self) {
         let book = self.book.lock();

@@ -15,6 +15,7 @@ use nexus_engine::gate::TradingState;
 use nexus_engine::ids::{ClientOrderId, FeedId, Symbol, Timestamp, UserId};
 use nexus_engine::instrument::{Instrument, Mark};
 use nexus_engine::limits::Limits;
+use nexus_engine::order::OrderStatus;
 use nexus_engine::signal::{RawSignal, Signal};
 use nexus_engine::units::{Money, Quantity};
 use parking_lot::Mutex;
@@ -146,6 +147,11 @@ pub fn wide() -> Limits {
     };
     limits.timeframes.values_mut().for_each(|count| *count = 10_000);
     limits
+}
+
+/// Whether an entry of the account has filled.
+pub fn is_filled(account: &Account) -> bool {
+    account.lots.values().any(|lot| lot.entry.status == OrderStatus::Filled)
 }
 
 impl World {

@@ -1,5 +1,7 @@
-//! A feed and its administrator as they would behave against a server that may die at any moment: they repeat what was not
-//! answered, under the same ids, until it is.
+//! A feed and its administrator as they would behave against a server that may die at any moment.
+//!
+//! They repeat what was not answered, under the same ids, until it is: the guarantee under test is that such repeating
+//! is safe, so the test does nothing cleverer than that.
 
 use std::sync::LazyLock;
 use std::time::Duration;

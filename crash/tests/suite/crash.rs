@@ -1,5 +1,7 @@
-//! `kill -9` at points drawn over the named steps. After each restart: every answered signal has its decisions, the state
-//! equals that of a run that was never interrupted, the venue's book has each client order id once, nothing is unknown.
+//! `kill -9` at points drawn over the named steps, each in a run of its own of one script of trades.
+//!
+//! After each restart: every answered signal has its decisions, the state equals that of a run that was never
+//! interrupted, the venue's book has each client order id once, nothing is unknown.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -278,12 +280,12 @@ async fn run(dir: &Path, trap: Option<&str>) -> (BTreeMap<String, Value>, u32) {
     let mut stage = Stage { dir, engine: None, crashes: 0 };
     stage.rise(None);
     let cast = cast(&stage).await;
-    stage.engine.take().unwrap().end();
+    stage.engine.take().unwrap().end().await;
     stage.rise(trap);
     let answers = play(&mut stage, &cast).await;
     let picture = picture(&mut stage, &cast).await;
     check_answers(&mut stage, &cast, &answers).await;
-    stage.engine.take().unwrap().end();
+    stage.engine.take().unwrap().end().await;
     check_files(dir);
     (picture, stage.crashes)
 }

@@ -1,4 +1,7 @@
 //! The engine as a process: started on a folder, told its port by its own output, killed or ended, started again.
+//!
+//! The system chooses a free port, so that campaigns run side by side; a start that dies in the trap is an
+//! answer and not a failure.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -85,14 +88,14 @@ impl Engine {
         }
     }
 
-    /// Asks for an orderly end and waits for it.
-    pub fn end(mut self) {
+    /// Asks for an orderly end and waits for it, while connections of this process can answer its farewell.
+    pub async fn end(mut self) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         let until = Instant::now() + PATIENCE;
         while self.child.try_wait().unwrap().is_none() {
             assert!(Instant::now() < until, "the engine does not end on SIGTERM");
-            std::thread::sleep(Duration::from_millis(5));
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 }

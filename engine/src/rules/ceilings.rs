@@ -1,5 +1,7 @@
-//! Ceilings on one order and on everything together. An order beyond one is refused, not cut: whoever set it wanted to
-//! hear of it. Repeated execution of the same order is throttled as RTS 6 art. 15(3) asks.
+//! Ceilings on one order and on everything together, asked last, because they need the size that sizing has found.
+//!
+//! An order beyond a ceiling is refused, not cut: whoever set it wanted to hear of it. Values are rounded up, so that
+//! no fraction slips under. Repeated execution of the same order is throttled as RTS 6 art. 15(3) asks.
 
 use std::time::Duration;
 

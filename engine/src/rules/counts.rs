@@ -1,4 +1,8 @@
-//! What the account already has going, and how it has been going.
+//! What the account already has going, and how it has been going: positions, pace, and losses in a row.
+//!
+//! Asked before sizing, because none of it depends on how large the order would be. A position counts from its
+//! acceptance and not from its fill, so that a burst of signals cannot pass while the venue is still answering the
+//! first.
 
 use std::time::Duration;
 

@@ -1,4 +1,8 @@
 //! The instrument exists, may be traded in the account's currency, and the signal's prices are prices of it.
+//!
+//! Asked before any rule that reads the market: a typing error in a signal is named as what it is, whether or not there
+//! is a mark. A price that the instrument cannot have is refused and never rounded, because rounding trades something
+//! else than was asked for.
 
 use super::{Case, Refusal};
 use crate::signal::Side;

@@ -1,4 +1,6 @@
-//! Every refusal as a row: a good case, one thing changed, the reason given. A refusal without a row fails the test.
+//! Every refusal as a row: a good case, one thing changed, the reason given.
+//!
+//! A refusal without a row fails the test, so a new rule cannot be added without showing what it refuses.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

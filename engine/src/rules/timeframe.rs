@@ -1,4 +1,7 @@
-//! So many trades a day from bars of one timeframe, counted at acceptance. A timeframe without a limit is not traded.
+//! So many trades a day from bars of one timeframe.
+//!
+//! Counted at acceptance and given back only when the order is proven to have ended without a fill, so that signals
+//! which arrive together cannot all use the last place. A timeframe without a limit is not traded: fail closed.
 
 use super::{Case, Refusal};
 

@@ -35,7 +35,9 @@ impl Lot {
                 None => {}
             }
         }
-        if now >= self.terms.expires_at && !self.entry.ended && !self.cancel_asked {
+        // What has not filled is too old, or of a trade that is being given up.
+        let leaves = matches!(doings[..], [Doing::Exit(..)]);
+        if (leaves || now >= self.terms.expires_at) && !self.entry.ended && !self.cancel_asked {
             doings.push(Doing::CancelEntry);
         }
         doings

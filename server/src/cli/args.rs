@@ -186,7 +186,7 @@ pub(crate) enum FeedCommand {
         /// A user's name or id
         user: String,
     },
-    /// End that
+    /// Make a user stop following a feed
     Unsubscribe {
         /// A feed's name or id
         feed: String,

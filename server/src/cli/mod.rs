@@ -9,7 +9,7 @@ mod client;
 mod config;
 mod feeds;
 mod kill_switch;
-mod logging;
+pub mod logging;
 mod output;
 mod problem;
 mod secret;

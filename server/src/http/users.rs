@@ -208,7 +208,7 @@ pub async fn disable(
     set_trading(app, path, false).await
 }
 
-/// Allows a user new entries
+/// Allows a user new entries, and lifts a quarantine
 #[utoipa::path(
     post, path = "/api/v1/users/{id}/enable", tag = "Users",
     params(("id" = String, Path, description = "The user")),
@@ -226,7 +226,11 @@ pub async fn enable(
 async fn set_trading(app: Arc<App>, path: PathValues, enabled: bool) -> Result<axum::Json<UserBody>, Problem> {
     let user = named_user(&app, &path).await?;
     let changed = to_the_end(async move {
-        let account = app.engine.set_trading(user.id, enabled).await?;
+        let mut account = app.engine.set_trading(user.id, enabled).await?;
+        if enabled && account.quarantined {
+            // Somebody who enables a user has looked at why the engine had put them aside.
+            account = app.engine.set_quarantine(user.id, false).await?;
+        }
         Ok(UserBody::of(&user, &account))
     });
     Ok(axum::Json(changed.await?))

@@ -1,4 +1,8 @@
 //! Signing in.
+//!
+//! The password is a secret type from the moment it is read, so that no log line can show it. The fields of
+//! refreshing and of a second factor stand here although this release has neither: clients that send or read them need
+//! not change.
 
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,7 @@
 //! Times on the wire: RFC 3339 in UTC outside, microseconds inside.
+//!
+//! The engine takes time as a number and never as text, so the form is settled here, once, for every body and every
+//! answer.
 
 use nexus_engine::ids::Timestamp;
 

@@ -6,7 +6,7 @@ use std::task::Poll;
 use nexus_actors::ports::{CommitVerdict, Ledger, SignalRecord, TradingStateRecord};
 use nexus_engine::account::{Event, Input, Verdict};
 use nexus_engine::gate::TradingState;
-use nexus_engine::ids::{ClientOrderId, Timestamp};
+use nexus_engine::ids::{ClientOrderId, DecisionId, Timestamp};
 use nexus_engine::limits::Limits;
 use nexus_engine::order::News;
 use nexus_engine::rules::Refusal;
@@ -71,6 +71,8 @@ pub async fn what_was_committed_comes_back_equal<D: Database>(database: D) {
     assert_eq!(store.load_account(user_id(1)).await.unwrap(), Some(account.clone()));
     assert_eq!(store.find_signal(record.signal.id).await.unwrap().as_ref(), Some(&*record));
     assert_eq!(store.decisions_on(record.signal.id).await.unwrap(), std::slice::from_ref(&decision));
+    assert_eq!(store.owner_of(decision.id).await.unwrap(), Some(user_id(1)));
+    assert_eq!(store.owner_of(DecisionId(record.signal.id.0)).await.unwrap(), None);
     let orders = store.orders(user_id(1), page(10)).await.unwrap().items;
     assert_eq!(orders.iter().map(|row| &row.order).collect::<Vec<_>>(), [&account.lots[&decision.id].entry]);
     let positions = store.positions(user_id(1), true, page(10)).await.unwrap().items;

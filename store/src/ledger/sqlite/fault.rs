@@ -1,9 +1,8 @@
 //! What can go wrong with SQLite, sorted by the one question that matters: was anything written?
 //!
-//! A statement that fails before COMMIT has written nothing that counts: frames without a commit mark are not part of the
-//! database, whatever SQLite does with the transaction (it may roll it back by itself on FULL, IOERR, NOMEM, BUSY and
-//! INTERRUPT; we roll back in any case). COMMIT itself is different. In WAL mode it appends the frames, the last one with
-//! the commit mark, and syncs the file; only then the index that readers look at is moved on. So:
+//! A statement that fails before COMMIT has written nothing that counts: frames without a commit mark are not part of
+//! the database, and whatever SQLite does with the transaction by itself, we roll it back. COMMIT is different. In WAL
+//! mode it appends the frames, the last one with the commit mark, syncs, and only then moves the index that readers use:
 //!
 //! - BUSY: the lock was not got, nothing was appended, the transaction is still open and is rolled back: certain.
 //! - CONSTRAINT: a deferred foreign key, checked before anything is appended: certain.
@@ -12,8 +11,7 @@
 //! - anything else (IOERR of a write or of the sync, NOMEM): the marked frame may have reached the disk. This process
 //!   will not see it and the next commit overwrites it, but after a crash before that, recovery would: in doubt.
 //!
-//! A failing automatic checkpoint is not reported by COMMIT (the default WAL hook swallows it), so it cannot be mistaken
-//! for a failed commit.
+//! A failing automatic checkpoint is not reported by COMMIT (the default WAL hook swallows it).
 
 use nexus_actors::ports::LedgerError;
 use rusqlite::ErrorCode;

@@ -1,4 +1,8 @@
 //! The ledger port on SQLite: each call is one job for the writing or a reading thread.
+//!
+//! Nothing is decided here. The port's methods name the job and speak the port's errors; what a job does lies in
+//! `commit`, `read` and `project`. Being there is asked of the write lock and not of a read, because a ledger that can
+//! be read and not written is of no use to anybody who waits for a decision.
 
 use std::sync::Arc;
 
@@ -8,7 +12,7 @@ use nexus_actors::ports::{
     CommitVerdict, Ledger, LedgerError, SignalRecord, TradingStateRecord, TurnRecord, UnfinishedSignal,
 };
 use nexus_engine::account::{Account, Decision};
-use nexus_engine::ids::{FeedId, SignalId, UserId};
+use nexus_engine::ids::{DecisionId, FeedId, SignalId, UserId};
 use rusqlite::{Transaction, params};
 
 use super::connection::transact;
@@ -45,6 +49,10 @@ impl Ledger for SqliteStore {
 
     fn decisions_on(&self, id: SignalId) -> BoxFuture<'_, Result<Vec<Decision>, LedgerError>> {
         answer(self.read(move |moment| read::decisions_on(moment, id)))
+    }
+
+    fn owner_of(&self, decision: DecisionId) -> BoxFuture<'_, Result<Option<UserId>, LedgerError>> {
+        answer(self.read(move |moment| read::owner_of(moment, decision)))
     }
 
     fn unfinished_signals(&self) -> BoxFuture<'_, Result<Vec<UnfinishedSignal>, LedgerError>> {

@@ -4,7 +4,7 @@
 
 use nexus_actors::ports::{SignalRecord, TradingStateRecord, UnfinishedSignal};
 use nexus_engine::account::{Account, Decision, LedgerRisk, Today};
-use nexus_engine::ids::{Day, SignalId, UserId};
+use nexus_engine::ids::{Day, DecisionId, SignalId, UserId};
 use nexus_engine::units::Money;
 use rusqlite::{Connection, OptionalExtension, Params, params};
 
@@ -74,6 +74,11 @@ fn today(moment: &Connection, user: UserId, day: Day) -> Result<Option<Today>, F
 pub(super) fn signal(moment: &Connection, id: SignalId) -> Result<Option<SignalRecord>, Fault> {
     let sql = "SELECT signal, received_at_us, subscribers, mark FROM signals WHERE id = ?1";
     first(moment, sql, params![id.to_string()], record)
+}
+
+/// Whose a decision is.
+pub(super) fn owner_of(moment: &Connection, id: DecisionId) -> Result<Option<UserId>, Fault> {
+    first(moment, "SELECT user_id FROM decisions WHERE id = ?1", params![id.to_string()], user_id)
 }
 
 /// The decisions on a signal, sorted by user.
