@@ -425,7 +425,6 @@ impl Desk {
     }
 
     fn resume(&mut self, account: Account, decisions: &HashMap<SignalId, Decision>) {
-        self.shared.note_ledger(true);
         self.shared.owners.insert_all(&account);
         let account = Arc::new(account);
         self.set_committed(Arc::clone(&account));

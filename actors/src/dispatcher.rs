@@ -238,7 +238,10 @@ impl Dispatcher {
     }
 
     fn note<T>(&self, result: Result<T, LedgerError>) -> Result<T, LedgerError> {
-        self.shared.note_ledger(result.is_ok());
+        // A ledger that can be read may still take no write: only commits and the ping say that it is well.
+        if result.is_err() {
+            self.shared.note_ledger(false);
+        }
         result
     }
 

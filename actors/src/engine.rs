@@ -174,6 +174,9 @@ pub enum ResumeError {
     /// The ledger or the disk did not take it; still halted.
     #[error("the resume could not be made durable: {0}")]
     NotDurable(String),
+    /// A stop came while it was made durable; halted.
+    #[error("a stop came meanwhile")]
+    Overtaken,
     /// Start-up has not finished.
     #[error("the engine is still starting")]
     Starting,

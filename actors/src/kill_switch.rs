@@ -175,40 +175,41 @@ pub(crate) async fn resume(
             tracing::warn!(epoch, by = %status.by, "trading is resumed");
             Ok(status)
         }
-        Err(why) => {
+        Err(error) => {
             // `active` may be durable although we cannot tell: what is in force is stated again, above it.
             if let Some(restated) = shared.latch.restate(from) {
                 remember(shared, &restated).await;
                 drop(persist(shared, &restated));
             }
-            Err(ResumeError::NotDurable(why))
+            Err(error)
         }
     }
 }
 
-async fn open(shared: &Arc<Shared>, from: u64, status: &GateStatus) -> Result<(), String> {
+async fn open(shared: &Arc<Shared>, from: u64, status: &GateStatus) -> Result<(), ResumeError> {
+    let not_durable = |why: &dyn std::fmt::Display| Err(ResumeError::NotDurable(why.to_string()));
     let (ledger, record) = (Arc::clone(&shared.ledger), record_of(status));
     // In its own task: a write that is cut off in the middle is worse than one that comes late.
     let taken = shared.tracker.spawn(async move { ledger.set_trading_state(record).await });
     match timeout(RESUME_PERSIST_WITHIN, taken).await {
         Ok(Ok(Ok(()))) => {}
-        Ok(Ok(Err(error))) => return Err(error.to_string()),
-        Ok(Err(error)) => return Err(error.to_string()),
-        Err(_) => return Err("the ledger did not answer in time".to_owned()),
+        Ok(Ok(Err(error))) => return not_durable(&error),
+        Ok(Err(error)) => return not_durable(&error),
+        Err(_) => return not_durable(&"the ledger did not answer in time"),
     }
     let Ok(_file) = timeout(RESUME_PERSIST_WITHIN, shared.halt_file.lock()).await else {
-        return Err("HALT is still being written or read".to_owned());
+        return not_durable(&"HALT is still being written or read");
     };
     if shared.latch.gate().epoch != from {
-        return Err("a stop came meanwhile".to_owned());
+        return Err(ResumeError::Overtaken);
     }
     let directory = shared.settings.data_dir.clone();
     match tokio::task::spawn_blocking(move || remove_halt(&directory)).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => return Err(error.to_string()),
-        Err(error) => return Err(error.to_string()),
+        Ok(Err(error)) => return not_durable(&error),
+        Err(error) => return not_durable(&error),
     }
-    if shared.latch.open(from, status.clone()) { Ok(()) } else { Err("a stop came meanwhile".to_owned()) }
+    if shared.latch.open(from, status.clone()) { Ok(()) } else { Err(ResumeError::Overtaken) }
 }
 
 // ── HALT ──
@@ -229,15 +230,23 @@ fn halt_text(status: &GateStatus) -> String {
     )
 }
 
-/// Writes beside, syncs, renames, and syncs the folder: after a power cut there is the old file or the new one.
+/// Writes beside, syncs, renames, and syncs the folder: after a power cut there is the old file or the new one. Where that
+/// fails (a full disk), an empty file still halts, if there is none yet.
 fn write_halt(directory: &Path, text: &str) -> std::io::Result<()> {
     std::fs::create_dir_all(directory)?;
     let beside = directory.join("HALT.tmp");
-    let mut file = std::fs::File::create(&beside)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&beside, halt_path(directory))?;
+    let whole = write_whole(&beside, text).and_then(|()| std::fs::rename(&beside, halt_path(directory)));
+    if let Err(error) = whole {
+        tracing::error!(%error, "HALT could not be written whole; an empty one takes its place");
+        std::fs::File::options().create(true).append(true).open(halt_path(directory))?.sync_all()?;
+    }
     std::fs::File::open(directory)?.sync_all()
+}
+
+fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut file = std::fs::File::create(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
 }
 
 fn remove_halt(directory: &Path) -> std::io::Result<()> {
@@ -373,6 +382,11 @@ mod tests {
             let read = read_halt(&directory, Timestamp::ZERO).unwrap().unwrap();
             assert_eq!((read.state, read.epoch), (TradingState::Halted, 0), "{text:?}");
         }
+        remove_halt(&directory).unwrap();
+        std::fs::create_dir(directory.join("HALT.tmp")).unwrap();
+        write_halt(&directory, "state: reducing").unwrap();
+        let read = read_halt(&directory, Timestamp::ZERO).unwrap().unwrap();
+        assert_eq!(read.state, TradingState::Halted, "an empty file halts");
         remove_halt(&directory).unwrap();
         remove_halt(&directory).unwrap();
         assert_eq!(read_halt(&directory, Timestamp::ZERO).unwrap(), None);

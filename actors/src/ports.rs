@@ -154,7 +154,7 @@ pub trait Ledger: Send + Sync + 'static {
     /// Makes a trading state durable. An older epoch never overwrites a newer one.
     fn set_trading_state(&self, record: TradingStateRecord) -> BoxFuture<'_, Result<(), LedgerError>>;
 
-    /// Whether the ledger answers. For health checks.
+    /// Whether the ledger answers and takes writes. For health checks.
     fn ping(&self) -> BoxFuture<'_, Result<(), LedgerError>>;
 }
 

@@ -69,8 +69,6 @@ pub async fn start(config: &Config, probe: Option<Arc<dyn Probe>>) -> anyhow::Re
     // Before the first part: a meter that is made while nobody records is silent for ever.
     let metrics = metrics::recorder();
     let lock = lock_data_dir(&config.data_dir)?;
-    // Before anything that counts: a counter that was looked up earlier would count for nobody.
-    let metrics = metrics::recorder();
     let key = signing_key(config)?;
     let clock: Arc<dyn Clock> = Arc::new(WallClock);
     let (ledger, directory) = open_ledger(config, probe.as_ref())?;

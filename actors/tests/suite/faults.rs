@@ -80,6 +80,22 @@ async fn while_the_ledger_is_away_signals_are_refused_stops_leave_and_facts_wait
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ledger_that_can_be_read_and_takes_no_write_is_not_called_well() {
+    let world = World::new(1);
+    let engine = world.start().await;
+    world.ledger.set_full(true);
+    for attempt in 0..20 {
+        engine.submit(world.signal(&attempt.to_string())).await.unwrap_err();
+        // Reads, also the account's own after each failed commit, prove nothing.
+        engine.submit(world.signal("the subscribers were read for it")).await.unwrap_err();
+        assert!(!engine.status().ledger_up, "after attempt {attempt}");
+    }
+    world.ledger.set_full(false);
+    until("the ledger is known to be back", || engine.status().ledger_up.then_some(())).await;
+    assert_eq!(engine.submit(world.signal("b")).await.unwrap().decisions.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stops_leave_also_when_the_ledger_has_been_away_for_a_while() {
     let world = World::new(1);
     let engine = world.start().await;

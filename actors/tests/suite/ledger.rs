@@ -34,6 +34,7 @@ struct Tables {
     subscribers: HashMap<FeedId, Vec<UserId>>,
     state: Option<TradingStateRecord>,
     away: bool,
+    full: bool,
     corrupt_state: bool,
     slow: Duration,
     faults: VecDeque<Fault>,
@@ -61,6 +62,11 @@ impl MemoryLedger {
 
     pub fn set_away(&self, away: bool) {
         self.tables.lock().away = away;
+    }
+
+    /// Can be read, and takes no write.
+    pub fn set_full(&self, full: bool) {
+        self.tables.lock().full = full;
     }
 
     /// How long a write takes.
@@ -103,6 +109,11 @@ impl MemoryLedger {
 
     fn check(&self) -> Result<(), LedgerError> {
         if self.tables.lock().away { Err(LedgerError::Unavailable("told so".to_owned())) } else { Ok(()) }
+    }
+
+    fn check_room(&self) -> Result<(), LedgerError> {
+        self.check()?;
+        if self.tables.lock().full { Err(LedgerError::Unavailable("full".to_owned())) } else { Ok(()) }
     }
 
     /// A write takes its time.
@@ -152,7 +163,7 @@ impl Ledger for MemoryLedger {
         async move {
             self.commits.fetch_add(1, Ordering::SeqCst);
             self.write_time().await;
-            self.check()?;
+            self.check_room()?;
             let mut tables = self.tables.lock();
             let fault = match tables.faults.front() {
                 // A veto waits for an acceptance.
@@ -188,7 +199,7 @@ impl Ledger for MemoryLedger {
 
     fn record_signal(&self, record: Arc<SignalRecord>) -> BoxFuture<'_, Result<(), LedgerError>> {
         async move {
-            self.check()?;
+            self.check_room()?;
             let mut tables = self.tables.lock();
             tables.signals.entry(record.signal.id).or_insert_with(|| SignalRecord::clone(&record));
             Ok(())
@@ -270,7 +281,7 @@ impl Ledger for MemoryLedger {
     fn set_trading_state(&self, record: TradingStateRecord) -> BoxFuture<'_, Result<(), LedgerError>> {
         async move {
             self.write_time().await;
-            self.check()?;
+            self.check_room()?;
             let mut tables = self.tables.lock();
             if tables.state.as_ref().is_none_or(|old| old.epoch <= record.epoch) {
                 tables.state = Some(record);
@@ -281,6 +292,6 @@ impl Ledger for MemoryLedger {
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
-        async move { self.check() }.boxed()
+        async move { self.check_room() }.boxed()
     }
 }

@@ -247,6 +247,23 @@ async fn a_resume_waits_for_its_hold() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_that_comes_while_a_resume_is_made_durable_wins() {
+    let world = World::new(1);
+    let engine = world.start().await;
+    engine.stop(stop()).await;
+    world.ledger.set_slow(Duration::from_millis(50));
+    // Polled in this order: the resume has claimed its epoch and waits for the ledger when the stop comes.
+    let (resumed, stopped) = tokio::join!(engine.resume("ann".to_owned(), None), engine.stop(stop()));
+    assert_eq!(resumed.unwrap_err(), ResumeError::Overtaken);
+    assert_eq!(engine.status().gate.epoch, stopped.epoch);
+    assert_eq!(engine.status().gate.state, TradingState::Halted);
+    until("the ledger has it", || {
+        world.ledger.state().filter(|s| (s.state, s.epoch) == (TradingState::Halted, stopped.epoch))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_entry_approved_before_a_stop_does_not_leave_after_the_resume() {
     let world = World::new(1);
     let engine = world.start().await;

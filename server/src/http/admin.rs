@@ -52,13 +52,13 @@ pub async fn emergency_stop(
 
 /// Resumes trading
 ///
-/// Refused within the hold after a stop (409 with Retry-After).
+/// Refused within the hold after a stop (409 with Retry-After), and when another stop comes meanwhile (409).
 #[utoipa::path(
     post, path = "/admin/emergency-resume", tag = "Kill switch",
     request_body(content = Option<ResumeBody>, description = "May be absent"),
     responses(
         (status = 200, description = "Resumed", body = ResumeAnswerBody),
-        (status = 409, description = "Too early after the stop", body = Problem),
+        (status = 409, description = "Too early after the stop, or a stop came meanwhile", body = Problem),
     ),
     security(("token" = []))
 )]

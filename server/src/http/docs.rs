@@ -72,7 +72,7 @@ fn add_common_errors(path: &str, operation: &mut Operation) {
         (is_guarded, "401", "Not signed in: no, an unknown, an expired or a revoked token or key"),
         (is_guarded, "403", "Signed in, but not for this"),
         (path.contains('{'), "404", "There is no such thing"),
-        (reads_body, "400", "The body is malformed"),
+        (reads_body || takes_page, "400", "The body or the query is malformed"),
         (reads_body, "408", "The body did not arrive in time"),
         (reads_body, "413", "The body is too large"),
         (reads_body, "415", "The body is of another media type"),

@@ -201,7 +201,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Paging {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let query = axum::extract::Query::<PagingQuery>::from_request_parts(parts, state).await;
-        let axum::extract::Query(query) = query.map_err(|error| Problem::malformed(error.body_text()))?;
+        let axum::extract::Query(query) =
+            query.map_err(|_| Problem::malformed("the query cannot be read, or gives a parameter twice"))?;
         Ok(Self(query))
     }
 }

@@ -24,9 +24,9 @@ const LIST_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// Pushes marks
 ///
-/// A list of at most 10,000, oldest first. The whole list is refused when one of them is wrong, or further ahead of the
-/// engine's clock than `future_tolerance_seconds`. Those that are not newer than what is known are acknowledged and ignored,
-/// so a repeat is safe.
+/// A list of at most 10,000, oldest first. The whole list is refused when one of them is wrong. Those that are not newer
+/// than what is known are acknowledged and ignored, so a repeat is safe. A time ahead of the engine's clock by more than
+/// `future_tolerance_seconds` is wrong.
 #[utoipa::path(
     post, path = "/api/v1/marks", tag = "Marks", request_body = Vec<MarkBody>,
     responses((status = 200, description = "Taken, and acted on", body = MarksAnswerBody)),
@@ -51,7 +51,7 @@ fn parse(app: &App, bodies: Vec<MarkBody>) -> Result<Vec<Mark>, Problem> {
     let latest = app.clock.now().after(app.settings.ceilings.future_tolerance);
     let (mut marks, mut errors) = (Vec::with_capacity(bodies.len()), Vec::new());
     for (index, body) in bodies.into_iter().enumerate() {
-        match body.parse(index, |symbol| app.engine.instrument(symbol).is_some(), latest) {
+        match body.parse(index, latest, |symbol| app.engine.instrument(symbol).is_some()) {
             Ok(mark) => marks.push(mark),
             Err(found) => errors.extend(found),
         }

@@ -277,6 +277,7 @@ impl From<ResumeError> for Problem {
                 tracing::error!(%why, "a resume was not durable");
                 Self::unavailable("the resume could not be made durable; trading is still halted")
             }
+            ResumeError::Overtaken => Self::conflict("a stop came meanwhile; trading is still stopped"),
             ResumeError::Starting => Self::unavailable("the engine is still starting"),
         }
     }
@@ -298,6 +299,7 @@ mod tests {
             (DirectoryError::Taken("username").into(), 409, None),
             (DirectoryError::Unknown("feed").into(), 404, None),
             (ResumeError::Hold(Duration::from_secs(60)).into(), 409, Some("60")),
+            (ResumeError::Overtaken.into(), 409, None),
             (Problem::no_credentials(), 401, None),
         ];
         for (problem, status, retry_after) in table {

@@ -97,7 +97,9 @@ impl RiskStatusBody {
     /// Shows the risk of an account on `day`; `mark` gives the newest price of a symbol.
     pub fn of(account: &Account, state: TradingState, day: Day, mark: impl Fn(&Symbol) -> Option<Mark>) -> Self {
         let limits = &account.limits;
-        // The account's own day only rolls with its next turn; a day that has not begun for it has used nothing.
+        // The account's own day only rolls with its next turn; a day that has not begun for it has used nothing. It never
+        // rolls back: with a clock that was set back, the day that decisions are held against is still the account's.
+        let day = day.max(account.today.day);
         let is_today = account.today.day == day;
         let realized = if is_today { account.realized_loss() } else { Money::ZERO };
         let (open, reserved) = (account.open_risk(), account.reserved_risk());
@@ -431,6 +433,20 @@ impl DecisionRecordBody {
 mod tests {
     use super::*;
     use nexus_engine::ids::Timestamp;
+    use nexus_engine::instrument::Currency;
+    use nexus_engine::limits::Limits;
+
+    #[test]
+    fn the_day_is_the_account_s_or_a_later_one_that_has_used_nothing() {
+        let user = UserId(uuid::Uuid::nil());
+        let mut account = Account::open(user, Currency::new("USD"), Money::whole(500), Limits::default());
+        account.today.day = Day(1);
+        account.today.timeframes.insert(nexus_engine::ids::Timeframe::hours(3), 1);
+        for (clock, expected, used) in [(0, "1970-01-02", 1), (1, "1970-01-02", 1), (2, "1970-01-03", 0)] {
+            let body = RiskStatusBody::of(&account, TradingState::Active, Day(clock), |_| None);
+            assert_eq!((body.day.as_str(), body.timeframes["3H"].used), (expected, used), "by the clock {clock}");
+        }
+    }
 
     #[test]
     fn an_open_position_is_worth_what_closing_it_would_make() {

@@ -36,12 +36,13 @@ pub struct MarkBody {
 }
 
 impl MarkBody {
-    /// Reads element `index` of a list; `known` says which symbols there are, `latest` how new a mark may be.
+    /// Reads element `index` of a list; `known` says which symbols there are. A time beyond `latest` means that a clock is
+    /// wrong: taken, the mark would make every true one look old until that time comes.
     pub fn parse(
         self,
         index: usize,
-        known: impl Fn(&Symbol) -> bool,
         latest: Timestamp,
+        known: impl Fn(&Symbol) -> bool,
     ) -> Result<Mark, Vec<FieldError>> {
         let mut fields = Fields::of_element(index);
         let symbol = fields.require::<Symbol>("symbol", self.symbol.as_deref());
@@ -57,7 +58,7 @@ impl MarkBody {
         }
         let at = match self.at.as_deref().map(time::parse) {
             Some(Ok(at)) if at > latest => {
-                fields.refuse("at", "future", "is ahead of the engine's clock");
+                fields.refuse("at", "future", "is ahead of the engine's clock by more than future_tolerance_seconds");
                 None
             }
             Some(Ok(at)) => Some(at),
@@ -116,13 +117,13 @@ mod tests {
             (r#"{"symbol":"EURUSD","bid":0,"ask":1,"at":"2026-11-24T02:00:00Z"}"#, &[("[3].bid", "invalid")]),
             (r#"{"symbol":"EURUSD","bid":1,"ask":1e309,"at":"2026-11-24T02:00:00Z"}"#, &[("[3].ask", "invalid")]),
             (r#"{"symbol":"EURUSD","bid":1,"ask":1,"at":"x"}"#, &[("[3].at", "invalid")]),
-            (r#"{"symbol":"EURUSD","bid":1,"ask":1,"at":"2026-11-24T02:00:00.000001Z"}"#, &[("[3].at", "future")]),
+            (r#"{"symbol":"EURUSD","bid":1,"ask":1,"at":"2026-11-24T02:00:01Z"}"#, &[("[3].at", "future")]),
             ("{}", &[("[3].symbol", "missing"), ("[3].bid", "missing"), ("[3].ask", "missing"), ("[3].at", "missing")]),
         ];
+        let latest = time::parse("2026-11-24T02:00:00Z").expect("a time");
         for (body, expected) in table {
             let mark: MarkBody = json::decode(body.as_bytes()).expect("well-formed");
-            let latest = time::parse("2026-11-24T02:00:00Z").expect("a time");
-            let errors = mark.parse(3, |symbol| symbol.as_str() == "EURUSD", latest).err().unwrap_or_default();
+            let errors = mark.parse(3, latest, |symbol| symbol.as_str() == "EURUSD").err().unwrap_or_default();
             let found: Vec<_> = errors.iter().map(|e| (e.field.as_str(), e.code)).collect();
             assert_eq!(found, expected, "{body}");
         }

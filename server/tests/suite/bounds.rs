@@ -146,3 +146,20 @@ async fn what_is_not_http_is_refused() {
     let answer = world.engine.post("/api/v1/signals", &world.feed, &json!([])).await;
     assert_eq!((answer.status.as_u16(), &answer.body), (200, &json!([])));
 }
+
+#[tokio::test]
+async fn a_caller_that_closes_its_sending_side_still_gets_its_answer() {
+    let world = World::new().await;
+    let body = signal("half-closed").to_string();
+    let mut stream = connect(&world).await;
+    let head = format!(
+        "POST /api/v1/signals HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n",
+        world.feed,
+        body.len()
+    );
+    stream.write_all((head + &body).as_bytes()).await.expect("sent");
+    stream.shutdown().await.expect("half closed");
+    let answer = read_all(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("accepted"), "{answer}");
+}

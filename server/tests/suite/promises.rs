@@ -181,7 +181,7 @@ pub async fn enter(world: &World, signal: &Value) -> String {
 pub async fn inputs_stepped(engine: &Engine) -> u64 {
     let text = engine.get("/api/v1/metrics", "").await.text;
     // Absent until the first.
-    let count = text.lines().find_map(|line| line.strip_prefix("decide_seconds_count "));
+    let count = text.lines().find_map(|line| line.strip_prefix("nexus_decide_seconds_count "));
     count.map_or(0, |count| count.parse().unwrap_or_else(|error| panic!("{count}: {error}")))
 }
 

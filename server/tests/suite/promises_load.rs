@@ -61,7 +61,7 @@ async fn overload_is_turned_away_at_once_and_a_stop_does_not_wait_behind_it() {
     let flood = tokio::spawn(flood);
     eventually("some are turned away", || async {
         let metrics = world.engine.get("/api/v1/metrics", "").await.text;
-        let shed = metrics.lines().find_map(|line| line.strip_prefix("signals_overloaded_total "));
+        let shed = metrics.lines().find_map(|line| line.strip_prefix("nexus_signals_overloaded_total "));
         shed == Some("16")
     })
     .await;

@@ -132,6 +132,17 @@ async fn an_edited_migration_is_refused() {
 }
 
 #[tokio::test]
+async fn a_ping_writes_so_that_a_full_disk_is_not_called_well() {
+    let file = SqliteFile::fresh().await;
+    let store = file.store();
+    let log = format!("{}-wal", file.path().display());
+    let length = || std::fs::metadata(&log).unwrap().len();
+    let before = length();
+    store.ping().await.unwrap();
+    assert!(length() > before);
+}
+
+#[tokio::test]
 async fn a_locked_file_is_unavailable_until_it_is_free_and_can_be_read_meanwhile() {
     let file = SqliteFile::with(&SqliteOptions { busy_timeout: Duration::from_millis(50), ..SqliteOptions::default() });
     let story = Story::begins(file.store(), 1).await;
