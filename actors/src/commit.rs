@@ -201,8 +201,9 @@ impl Release {
         self.effects.iter().any(|effect| matches!(effect, Effect::Submit(order) if order.id.is_entry()))
     }
 
-    /// The turn is durable: its effects go out.
+    /// The turn is durable: the hot state hears of it, and its effects go out.
     fn go(&self, shared: &Arc<Shared>) {
+        shared.hot.put_account(Arc::clone(&self.after));
         for event in &self.events {
             match event {
                 Event::Decided(decision) if matches!(decision.verdict, Verdict::Accepted(_)) => {
@@ -298,7 +299,6 @@ fn settle(shared: &Arc<Shared>, releases: Vec<Release>, reasons: Vec<Option<Void
             continue;
         }
         if reason.is_none() {
-            shared.hot.put_account(Arc::clone(&release.after));
             // The order may or may not have gone out before the panic: the account reads itself back and asks first.
             if catch_unwind(AssertUnwindSafe(|| release.go(shared))).is_err() {
                 reason = Some(VoidReason::InDoubt);

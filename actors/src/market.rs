@@ -223,6 +223,10 @@ impl Book {
         while self.mark().is_some_and(|newest| newest.at >= mark.at) {
             self.marks.pop_back();
         }
+        // Only after a clock was set back: what lies ahead of the newest mark would never be passed.
+        while self.marks.back().is_some_and(|last| last.at >= mark.at) {
+            self.marks.pop_back();
+        }
         if self.marks.len() >= MARKS_KEPT {
             self.marks.pop_front();
         }
@@ -360,6 +364,19 @@ mod tests {
         assert_eq!(hit.mark, Some(mark(2, 99, 100)));
         assert!(market.arm(USER, below(), Some(Timestamp::from_micros(2))).is_none());
         assert!(market.arm(USER, below(), None).is_none(), "of what was before it was armed only the newest counts");
+    }
+
+    #[test]
+    fn marks_stay_in_order_when_the_clock_is_set_back() {
+        let market = market();
+        assert_eq!(market.see(&mark(500, 100, 101), LATER), Seen::Believed);
+        let back = Timestamp::from_micros(100);
+        for mark in [mark(10, 99, 100), mark(11, 100, 101)] {
+            assert_eq!(market.see(&mark, back), Seen::Believed);
+        }
+        let below = watch(1, vec![Condition::BidAtMost(Price::whole(99))]);
+        let hit = market.arm(USER, below, Some(Timestamp::from_micros(9))).expect("the first mark after it fulfils it");
+        assert_eq!(hit.mark, Some(mark(10, 99, 100)));
     }
 
     #[test]
