@@ -434,6 +434,7 @@ impl Desk {
             self.arm_all(&account);
         }
         self.heed_ceilings(&account);
+        self.heed_invariants(&account);
         let works = std::mem::take(&mut self.waiting);
         let mut asks = account.recovery().ask;
         for mut work in works {
@@ -459,6 +460,17 @@ impl Desk {
         if limits != account.limits {
             tracing::warn!(user = %self.user, "limits are tightened to the ceilings");
             let request = Box::new(Request::of(Task::Step(Input::SetLimits(limits))));
+            self.take(request, Load::on(&self.seat));
+        }
+    }
+
+    /// What does not add up is not traded on: a person must look. What is open keeps its stops.
+    fn heed_invariants(&mut self, account: &Account) {
+        if let Err(what) = account.check()
+            && !account.quarantined
+        {
+            tracing::error!(user = %self.user, what, "an account in the ledger does not add up; it is quarantined");
+            let request = Box::new(Request::of(Task::Step(Input::SetQuarantine(true))));
             self.take(request, Load::on(&self.seat));
         }
     }

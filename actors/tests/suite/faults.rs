@@ -8,6 +8,7 @@ use nexus_actors::engine::SubmitError;
 use nexus_engine::account::{Account, Input};
 use nexus_engine::ids::ClientOrderId;
 use nexus_engine::order::OrderStatus;
+use nexus_engine::units::Money;
 
 use crate::ledger::Fault;
 use crate::world::{World, accepted, entry_of, is_filled, reasons, until, user};
@@ -248,4 +249,17 @@ async fn a_user_whose_signals_panic_is_quarantined_alone_and_keeps_the_stops() {
     let exit = ClientOrderId::exit(first.decisions[0].id, 1);
     until("the stop has left", || world.venue.orders().contains(&exit).then_some(())).await;
     assert_eq!(engine.status().gate.state, nexus_engine::gate::TradingState::Active);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_that_does_not_add_up_is_not_traded_on() {
+    let world = World::new(2);
+    let mut account = world.ledger.account(user(1));
+    account.unexplained_risk = Money::whole(-1);
+    world.ledger.open(account);
+    let engine = world.start().await;
+    let answer = engine.submit(world.signal("a")).await.unwrap();
+    assert_eq!(reasons(&answer.decisions[0]), ["quarantined"]);
+    assert!(accepted(&answer.decisions[1]).is_some(), "the other user is served");
+    assert!(world.ledger.account(user(1)).quarantined);
 }
