@@ -3,7 +3,7 @@
 //! State that must survive the crash of the actor that works on it lives here, behind short locks, and not in the actor:
 //! the orders in flight, the trigger index, who owns which decision. The actors are the order in which it is worked on.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -63,6 +63,8 @@ pub(crate) struct Shared {
     pub(crate) halt_file: tokio::sync::Mutex<()>,
     /// Held by a resume: one at a time.
     pub(crate) resume: tokio::sync::Mutex<()>,
+    /// Users whose venues have not yet told what became of their orders; whose triggers are armed afterwards.
+    pub(crate) unreconciled: Mutex<HashSet<UserId>>,
     /// Held while orders in doubt are asked about: one round at a time.
     pub(crate) reconciling: tokio::sync::Mutex<()>,
 }
@@ -98,6 +100,7 @@ impl Shared {
             venue_actors: Mutex::new(HashMap::new()),
             halt_file: tokio::sync::Mutex::new(()),
             resume: tokio::sync::Mutex::new(()),
+            unreconciled: Mutex::default(),
             reconciling: tokio::sync::Mutex::new(()),
         })
     }
@@ -138,8 +141,12 @@ impl Shared {
         });
     }
 
-    /// Arms what a position waits for; what is true already is looked at now.
+    /// Arms what a position waits for; what is true already is looked at now. Not before the user's reconciliation: an exit
+    /// that an earlier run has sent would be sent again before the venue has told of it.
     pub(crate) fn arm(self: &Arc<Self>, user: UserId, watch: Watch, seen: Option<Timestamp>) {
+        if self.unreconciled.lock().contains(&user) {
+            return;
+        }
         if let Some(hit) = self.market.arm(user, watch, seen) {
             self.look(hit);
         }

@@ -100,11 +100,19 @@ pub(crate) async fn recover(
     }
     let mut wanted = Vec::new();
     let mut users = JoinSet::new();
-    let open = shared.ledger.users_with_open_business().await?;
-    let mut accounts = stream::iter(open).map(|user| show(shared, user)).buffer_unordered(READS_AT_ONCE);
+    // Before anything is read: a report that comes early must not arm anything either.
+    let open: Vec<_> = shared
+        .ledger
+        .users_with_open_business()
+        .await?
+        .into_iter()
+        .map(|user| Unreconciled::new(shared, user))
+        .collect();
+    let accounts = stream::iter(open).map(|user| async { (show(shared, user.user).await, user) });
+    let mut accounts = accounts.buffer_unordered(READS_AT_ONCE);
     let questions = Arc::new(Semaphore::new(READS_AT_ONCE));
-    while let Some(account) = accounts.next().await {
-        users.spawn(reconcile(Arc::clone(shared), account?, Arc::clone(&questions)));
+    while let Some((account, user)) = accounts.next().await {
+        users.spawn(reconcile(user, account?, Arc::clone(&questions)));
     }
     drop(accounts);
     let deadline = Instant::now() + shared.settings.answer_within;
@@ -147,6 +155,25 @@ pub(crate) async fn recover(
     Ok(())
 }
 
+/// A user whose triggers are not armed while this lives.
+struct Unreconciled {
+    shared: Arc<Shared>,
+    user: UserId,
+}
+
+impl Unreconciled {
+    fn new(shared: &Arc<Shared>, user: UserId) -> Unreconciled {
+        shared.unreconciled.lock().insert(user);
+        Unreconciled { shared: Arc::clone(shared), user }
+    }
+}
+
+impl Drop for Unreconciled {
+    fn drop(&mut self) {
+        self.shared.unreconciled.lock().remove(&self.user);
+    }
+}
+
 /// Reads an account through its risk actor.
 async fn show(shared: &Arc<Shared>, user: UserId) -> Result<Arc<Account>, LedgerError> {
     let (request, outcome) = Request::with_reply(Task::Show);
@@ -163,7 +190,8 @@ async fn show(shared: &Arc<Shared>, user: UserId) -> Result<Arc<Account>, Ledger
 
 /// Asks about every order of an account that has not ended, then arms and cancels what the account still wants. Returns the
 /// entries to be sent once the latch is open.
-async fn reconcile(shared: Arc<Shared>, account: Arc<Account>, questions: Arc<Semaphore>) -> Vec<Ask> {
+async fn reconcile(user: Unreconciled, account: Arc<Account>, questions: Arc<Semaphore>) -> Vec<Ask> {
+    let shared = Arc::clone(&user.shared);
     // The semaphore is never closed; without a permit the questions would only be asked at once.
     let _turn = questions.acquire().await;
     let recovery = account.recovery();
@@ -196,6 +224,7 @@ async fn reconcile(shared: Arc<Shared>, account: Arc<Account>, questions: Arc<Se
             },
         }
     }
+    drop(user);
     let (request, armed) = Request::with_reply(Task::Arm);
     shared.registry.send(&shared, account.user, request);
     if armed.await.is_err() {

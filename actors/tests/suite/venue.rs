@@ -49,6 +49,8 @@ pub struct RecordingVenue {
     pub held: AtomicUsize,
     /// How long a send takes between its permit and its last byte.
     pub write_time: Mutex<Duration>,
+    /// How long a question takes.
+    pub query_time: Mutex<Duration>,
 }
 
 impl Default for RecordingVenue {
@@ -59,6 +61,7 @@ impl Default for RecordingVenue {
             unreachable: AtomicBool::new(false),
             held: AtomicUsize::new(0),
             write_time: Mutex::default(),
+            query_time: Mutex::default(),
         }
     }
 }
@@ -239,6 +242,10 @@ impl Venue for RecordingVenue {
         async move {
             if self.unreachable.load(Ordering::SeqCst) {
                 return Err(VenueError::NotSent("unreachable".to_owned()));
+            }
+            let query_time = *self.query_time.lock();
+            if !query_time.is_zero() {
+                tokio::time::sleep(query_time).await;
             }
             let book = self.book.lock();
             Ok(book.orders.get(&order).map(|(_, reports)| VenueOrder { id: order, reports: reports.clone() }))
