@@ -26,6 +26,7 @@ use nexus_actors::ports::Probe;
 use rusqlite::Connection;
 use thiserror::Error;
 
+use connection::FileAt;
 use fault::Fault;
 use threads::{Readers, Writer};
 
@@ -96,6 +97,7 @@ pub struct SqliteStore {
     // Dropped in this order: the last connection to go is one that may fold the log into the file.
     readers: Readers,
     writer: Writer,
+    file: FileAt,
     probe: Option<Arc<dyn Probe>>,
 }
 
@@ -112,7 +114,8 @@ impl SqliteStore {
         migrate::migrate(&mut connection)?;
         let writer = Writer::start(path, options, connection).map_err(OpenError::Thread)?;
         let readers = Readers::start(path, options).map_err(OpenError::Thread)?;
-        Ok(SqliteStore { readers, writer, probe: None })
+        let file = FileAt::new(path).map_err(|cause| OpenError::Folder { path: path.to_owned(), cause })?;
+        Ok(SqliteStore { readers, writer, file, probe: None })
     }
 
     /// The same store, with somebody looking on in the middle of each commit of a decision.
@@ -122,13 +125,19 @@ impl SqliteStore {
         self
     }
 
-    /// Runs `work` on the write connection; its outcome is kept even when the caller is gone.
+    /// Runs `work` on the write connection, unless its file has gone; its outcome is kept even when the caller is gone.
     async fn write<T, F>(&self, work: F) -> Result<T, Fault>
     where
         T: Send + 'static,
         F: FnOnce(&mut Connection) -> Result<T, Fault> + Send + 'static,
     {
-        self.writer.run(work).await
+        let file = self.file.clone();
+        self.writer
+            .run(move |connection| {
+                file.is_there()?;
+                work(connection)
+            })
+            .await
     }
 
     /// Runs `work` on a read-only connection, inside one read transaction: everything it reads is of one moment.

@@ -143,6 +143,24 @@ async fn a_ping_writes_so_that_a_full_disk_is_not_called_well() {
 }
 
 #[tokio::test]
+async fn a_file_that_was_moved_away_takes_nothing_until_it_is_back() {
+    let file = SqliteFile::fresh().await;
+    let story = Story::begins(file.store(), 1).await;
+    let mut account = story.load(1).await;
+    let away = file.path().with_extension("away");
+    std::fs::rename(file.path(), &away).unwrap();
+    let turn = story.turn(&mut account, Input::SetTrading(false), None);
+    let moved = |result| matches!(result, Err(LedgerError::Unavailable(_)));
+    assert!(moved(story.store.commit(vec![turn.clone()]).await.map(drop)));
+    assert!(moved(story.store.ping().await));
+    std::fs::write(file.path(), "another file").unwrap();
+    assert!(moved(story.store.commit(vec![turn.clone()]).await.map(drop)), "another file is not the ledger");
+    std::fs::rename(&away, file.path()).unwrap();
+    assert_eq!(story.commit(vec![turn]).await, [CommitVerdict::Committed]);
+    assert_eq!(story.load(1).await, account);
+}
+
+#[tokio::test]
 async fn a_locked_file_is_unavailable_until_it_is_free_and_can_be_read_meanwhile() {
     let file = SqliteFile::with(&SqliteOptions { busy_timeout: Duration::from_millis(50), ..SqliteOptions::default() });
     let story = Story::begins(file.store(), 1).await;

@@ -2,7 +2,8 @@
 //!
 //! `synchronous = FULL` in WAL mode syncs every commit before it is answered: a decision that was reported is on disk.
 
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
@@ -36,6 +37,33 @@ pub(super) fn make_file(path: &Path) -> Result<(), OpenError> {
         Err(cause) if cause.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         Err(cause) => Err(failed(path)(cause)),
     }
+}
+
+/// The file at a path, as it was when it was opened.
+#[derive(Clone, Debug)]
+pub(super) struct FileAt {
+    path: PathBuf,
+    device_and_inode: (u64, u64),
+}
+
+impl FileAt {
+    pub(super) fn new(path: &Path) -> std::io::Result<FileAt> {
+        Ok(FileAt { path: path.to_owned(), device_and_inode: device_and_inode(path)? })
+    }
+
+    /// Refuses when another file, or none, is at the path. In WAL mode SQLite itself would go on writing to a file without
+    /// a name, and all of it would be gone with the process.
+    pub(super) fn is_there(&self) -> Result<(), Fault> {
+        match device_and_inode(&self.path) {
+            Ok(found) if found == self.device_and_inode => Ok(()),
+            Ok(_) | Err(_) => Err(Fault::Moved(self.path.display().to_string())),
+        }
+    }
+}
+
+fn device_and_inode(path: &Path) -> std::io::Result<(u64, u64)> {
+    let metadata = std::fs::metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
 /// The one connection that writes.

@@ -31,6 +31,9 @@ pub(super) enum Fault {
     /// Rows, or what was to become rows, do not make sense. Nothing was written.
     #[error("{0}")]
     Corrupt(String),
+    /// The file that is open is not the one at its path any more, so nobody would find what is written: nothing was written.
+    #[error("the ledger's file {0} was moved, deleted or replaced; put it back")]
+    Moved(String),
     /// The thread is gone before it took the job: nothing was written.
     #[error("the store is closed")]
     Closed,
@@ -58,7 +61,7 @@ impl Fault {
             }
             // Anything that is not SQLite's own failure is a value that could not be taken out of a row or put into one.
             Fault::Sql(_) | Fault::Corrupt(_) => true,
-            Fault::CommitUnknown(_) | Fault::Closed | Fault::Unanswered => false,
+            Fault::CommitUnknown(_) | Fault::Moved(_) | Fault::Closed | Fault::Unanswered => false,
         }
     }
 }
@@ -77,7 +80,7 @@ impl From<Fault> for LedgerError {
         }
         match fault {
             Fault::CommitUnknown(_) | Fault::Unanswered => LedgerError::InDoubt(words),
-            Fault::Sql(_) | Fault::Corrupt(_) | Fault::Closed => LedgerError::Unavailable(words),
+            Fault::Sql(_) | Fault::Corrupt(_) | Fault::Moved(_) | Fault::Closed => LedgerError::Unavailable(words),
         }
     }
 }
