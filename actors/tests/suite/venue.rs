@@ -18,7 +18,7 @@ use tokio::sync::mpsc::UnboundedSender;
 /// What goes wrong with one submit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Trouble {
-    /// Taken, and the answer is lost.
+    /// Taken, and the answer is lost, and what the venue reports at once as well: only who asks will know.
     LostReply,
     /// The bytes have left and never arrive.
     LostRequest,
@@ -204,9 +204,13 @@ impl Venue for RecordingVenue {
             if book.orders.contains_key(&order.id) {
                 return Ok(SubmitReply::DuplicateId);
             }
+            let reports = if trouble == Some(Trouble::LostReply) { book.reports.take() } else { None };
             book.accept(order);
             if self.fills.load(Ordering::SeqCst) && order.kind == OrderKind::Market {
                 book.fill(order.id);
+            }
+            if reports.is_some() {
+                book.reports = reports;
             }
             match trouble {
                 Some(Trouble::LostReply) => Err(VenueError::Unknown("lost reply".to_owned())),
