@@ -19,6 +19,7 @@ mod meters;
 pub mod ports;
 mod registry;
 mod reports;
+mod rest;
 mod risk;
 mod router;
 mod schedule;

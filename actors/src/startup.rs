@@ -80,8 +80,9 @@ pub(crate) fn start_loops(shared: &Arc<Shared>) {
     for port in shared.venues.values() {
         let (sender, reports) = unbounded_channel();
         port.connect(sender);
-        let (pumped, reports) = (Arc::clone(shared), Arc::new(tokio::sync::Mutex::new(reports)));
-        keep_running(shared, "reports", move || venue::pump(Arc::clone(&pumped), Arc::clone(&reports)));
+        let inlet = venue::Inlet { reports, questions: shared.rest.add_pump() };
+        let (pumped, inlet) = (Arc::clone(shared), Arc::new(tokio::sync::Mutex::new(inlet)));
+        keep_running(shared, "reports", move || venue::pump(Arc::clone(&pumped), Arc::clone(&inlet)));
     }
     let scheduled = Arc::clone(shared);
     keep_running(shared, "schedule", move || schedule::run(Arc::clone(&scheduled)));
@@ -96,6 +97,15 @@ pub(crate) async fn recover(
     for symbol in shared.instruments.keys() {
         if let Some(mark) = shared.hot.mark(symbol).await {
             shared.market.remember(mark);
+        }
+    }
+    if let Some(simulation) = shared.clock.simulation() {
+        // The venue may have been killed before it saw the last mark; seeing it twice does no harm.
+        for quote in simulation.board() {
+            if let (Some(mark), Some(venue)) = (&quote.mark, shared.venue_of(&quote.symbol)) {
+                venue.observe(mark);
+            }
+            shared.market.restore(quote);
         }
     }
     let mut wanted = Vec::new();

@@ -22,7 +22,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the engine in the foreground.
-    Serve,
+    Serve(ServeArgs),
     /// Show the state of a running engine.
     Status(ClientArgs),
     /// Stop all new exposure at once; positions keep their stops.
@@ -40,6 +40,13 @@ pub(crate) enum Command {
     Config(ConfigCommand),
     /// Exit with 0 when the engine is ready, else with 1; for containers.
     Healthcheck(ClientArgs),
+}
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct ServeArgs {
+    /// Trade by the time of the marks that are pushed, not by the wall: for replays; refused in production
+    #[arg(long)]
+    pub(crate) sim_clock: bool,
 }
 
 /// What every command that asks an engine takes.
@@ -307,6 +314,7 @@ mod tests {
     fn good_use_is_understood() {
         for line in [
             "serve",
+            "serve --sim-clock",
             "status --json --url http://127.0.0.1:9000",
             "stop --reason drill",
             "stop --local --reason drill --json",
