@@ -15,3 +15,4 @@ mod promises_stops;
 mod roles;
 mod sessions;
 mod signals;
+mod sim_clock;
