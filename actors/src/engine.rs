@@ -16,7 +16,7 @@ use nexus_engine::limits::Limits;
 use nexus_engine::signal::Signal;
 use ractor::Actor;
 use thiserror::Error;
-use tokio::sync::oneshot;
+use tokio::sync::{MutexGuard, oneshot};
 use tokio::time::Instant;
 
 use crate::dispatcher::Dispatcher;
@@ -24,6 +24,7 @@ use crate::kill_switch;
 use crate::latch::Latch;
 use crate::market::Seen;
 use crate::ports::{Clock, HotState, Ledger, LedgerError, Probe, Simulation, Venue};
+use crate::preview::{self, SignalPreview};
 use crate::rest;
 use crate::risk::{Request, RiskError, Task};
 use crate::shared::Shared;
@@ -319,14 +320,16 @@ impl Engine {
     /// Decides a signal for every subscriber of its feed, durably; a repeat is answered from the ledger. Work goes on when
     /// the caller goes away. In a simulated run it is answered when all that it caused is at rest.
     pub async fn submit(&self, signal: Signal) -> Result<SignalAnswer, SubmitError> {
-        if self.shared.clock.simulation().is_none() {
-            return self.dispatcher.submit(signal).await;
-        }
-        let _turn = self.shared.rest.turn.lock().await;
-        self.come_to_rest().await.map_err(|_| SubmitError::NotServing(NOT_AT_REST))?;
+        let Some(_turn) = self.simulated_turn().await? else { return self.dispatcher.submit(signal).await };
         let answer = self.dispatcher.submit(signal).await?;
         self.come_to_rest().await.map_err(|_| SubmitError::NotServing(NOT_AT_REST))?;
         Ok(answer)
+    }
+
+    /// Says how a signal would be decided now, and changes nothing. In a simulated run it waits for rest as well.
+    pub async fn preview(&self, signal: Signal) -> Result<SignalPreview, SubmitError> {
+        let _turn = self.simulated_turn().await?;
+        preview::preview(&self.shared, &self.dispatcher, signal).await
     }
 
     /// Takes prices, oldest first, and acts on what they trigger. In a simulated run each moves trading time to its own,
@@ -344,6 +347,16 @@ impl Engine {
             self.come_to_rest().await?;
         }
         Ok(answer)
+    }
+
+    /// In a simulated run: nothing else is carried while this is held, and everything is at rest.
+    async fn simulated_turn(&self) -> Result<Option<MutexGuard<'_, ()>>, SubmitError> {
+        if self.shared.clock.simulation().is_none() {
+            return Ok(None);
+        }
+        let turn = self.shared.rest.turn.lock().await;
+        self.come_to_rest().await.map_err(|_| SubmitError::NotServing(NOT_AT_REST))?;
+        Ok(Some(turn))
     }
 
     async fn come_to_rest(&self) -> Result<(), MarksError> {
@@ -412,14 +425,7 @@ impl Engine {
 
     /// The newest committed state of an account.
     pub async fn account(&self, user: UserId) -> Result<Option<Arc<Account>>, LedgerError> {
-        if let Some(account) = self.shared.registry.committed(user) {
-            return Ok(Some(account));
-        }
-        let loaded = self.shared.ledger.load_account(user).await?;
-        Ok(loaded.map(|mut account| {
-            account.limits = account.limits.tightened_to(&self.shared.settings.ceilings);
-            Arc::new(account)
-        }))
+        self.shared.newest_account(user).await
     }
 
     /// Changes a user's limits through their account; returns the account after the commit.

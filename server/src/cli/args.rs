@@ -215,6 +215,9 @@ pub(crate) enum SignalCommand {
     /// Send a signal; done (0) when it is decided, whether it is accepted or not
     #[command(after_help = "Either --file or the fields of one signal.")]
     Send(Box<SendArgs>),
+    /// Ask how a signal would be decided now, and what each limit would have left; changes nothing
+    #[command(after_help = "Either --file or the fields of one signal. Its id does not matter and is not used up.")]
+    Check(Box<SendArgs>),
 }
 
 #[derive(Debug, Args)]
@@ -328,6 +331,7 @@ mod tests {
             "feed subscribe breakout ann",
             "signal send --api-key nxf_1 --file -",
             "signal send --symbol EURUSD --side buy --timeframe 3H --stop-loss 1.083 --take-profit 1.089",
+            "signal check --api-key nxf_1 --file x.json",
             "config show --json",
             "config check",
             "healthcheck --json",

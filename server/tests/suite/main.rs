@@ -16,3 +16,4 @@ mod roles;
 mod sessions;
 mod signals;
 mod sim_clock;
+mod what_if;
