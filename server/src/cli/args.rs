@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::feed_replay::ReplayArgs;
+use super::marks::MarksArgs;
 use super::users::{Assignment, parse_assignment};
 
 /// Trade signals in, risk-checked orders out.
@@ -186,6 +188,10 @@ pub(crate) enum FeedCommand {
         /// A feed's name or id
         feed: String,
     },
+    /// Replay bars of the past through an engine with a simulated clock, and report what became of them
+    Replay(Box<ReplayArgs>),
+    /// Push marks, as a feed
+    Marks(MarksArgs),
     /// Make a user follow a feed
     Subscribe {
         /// A feed's name or id
@@ -329,6 +335,10 @@ mod tests {
             "user limits ann max_daily_loss=5.00 timeframes=3H=1,6H=1",
             "feed add breakout --symbols EURUSD,GBPUSD",
             "feed subscribe breakout ann",
+            "feed replay x.csv --users 3 --speed 50 --json --html x.html",
+            "feed replay --from-stdin",
+            "feed marks --api-key nxf_1 --file -",
+            "feed marks --api-key nxf_1 --symbol EURUSD --bid 1.1 --ask 1.2",
             "signal send --api-key nxf_1 --file -",
             "signal send --symbol EURUSD --side buy --timeframe 3H --stop-loss 1.083 --take-profit 1.089",
             "signal check --api-key nxf_1 --file x.json",
@@ -352,6 +362,10 @@ mod tests {
             "user add ann --role god",
             "user limits ann max_daily_loss",
             "user limits ann colour=red",
+            "feed replay",
+            "feed replay x.csv --from-stdin",
+            "feed replay x.csv --speed fast",
+            "feed marks --file x --symbol EURUSD",
             "signal send --file x --symbol EURUSD",
             "signal send --trail-after-r 1",
             "config",

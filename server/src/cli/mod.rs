@@ -7,11 +7,14 @@
 mod args;
 mod client;
 mod config;
+mod feed_replay;
 mod feeds;
 mod kill_switch;
 pub mod logging;
+mod marks;
 mod output;
 mod problem;
+mod report;
 mod secret;
 mod sign_in;
 mod signals;
