@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::demo::DemoArgs;
 use super::feed_replay::ReplayArgs;
 use super::marks::MarksArgs;
 use super::users::{Assignment, parse_assignment};
@@ -25,6 +26,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run the engine in the foreground.
     Serve(ServeArgs),
+    /// Show the main job on real data: an engine of its own, 5,000 bars, the report
+    Demo(DemoArgs),
     /// Show the state of a running engine.
     Status(ClientArgs),
     /// Stop all new exposure at once; positions keep their stops.
@@ -324,6 +327,7 @@ mod tests {
         for line in [
             "serve",
             "serve --sim-clock",
+            "demo --exit --json --users 3",
             "status --json --url http://127.0.0.1:9000",
             "stop --reason drill",
             "stop --local --reason drill --json",

@@ -189,7 +189,6 @@ pub(super) async fn run(session: &Session<'_>, replay: &Replay<'_>) -> anyhow::R
         signals: 0,
         first: None,
         last: None,
-        openings: bars.iter().map(|bar| bar.at).collect(),
         elapsed: Duration::ZERO,
     };
     let progress = progress_bar(bars.len(), replay.progress);

@@ -121,6 +121,11 @@ fn tables(report: &Report) -> String {
         table("Limits: the most that was ever used of each", &["limit", "used", "of", "share", "by", "at"], limits),
         table("Refused, by reason", &["reason", "decisions"], refused),
         table("Exits, by kind", &["kind", "exits"], exits),
+        format!(
+            "<p class=\"dim\">A gap is a stop that the market jumped over: filled beyond the slippage that its size allowed for. \
+             Together they cost {} more than at the prices of their stops.</p>",
+            money(figures.cost_of_gaps)
+        ),
     ]
     .join("\n")
 }

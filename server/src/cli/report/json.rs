@@ -24,7 +24,7 @@ pub(super) fn of(report: &Report) -> Value {
         "unrealized": all.unrealized.to_string(),
         "trades": all.trades, "wins": all.wins, "losses": all.losses, "win_rate": all.win_rate().map(text),
         "average_win": all.average_win.map(text), "average_loss": all.average_loss.map(text),
-        "exits": exits,
+        "exits": exits, "cost_of_gaps": figures.cost_of_gaps.to_string(),
         "worst_day": figures.worst_day.as_ref().map(|(user, day)| worst_day(user, day)),
         "worst_day_together": all.worst_day.map(|day| json!({"day": day.day.to_string(), "pnl": day.net.to_string()})),
         "largest_drawdown": figures.largest_drawdown.as_ref().map(|(user, fall)| drawdown(Some(user), fall)),

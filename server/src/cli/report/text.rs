@@ -91,7 +91,12 @@ fn totals(report: &Report) -> String {
 fn exits(figures: &Figures) -> String {
     let kinds: Vec<String> =
         figures.exits.iter().map(|(kind, n)| format!("{} {}", kind.in_words(), count(*n))).collect();
-    format!("exits  {}", kinds.join(", "))
+    format!(
+        "exits  {}\n       A gap is a stop that the market jumped over, filled beyond the slippage that its size allowed for.\n       \
+         Together they cost {} more than at the prices of their stops.",
+        kinds.join(", "),
+        money(figures.cost_of_gaps)
+    )
 }
 
 fn users(figures: &Figures) -> String {
