@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod bounds;
+mod check_ledger;
 mod cli;
 mod engine;
 mod kill_switch;
