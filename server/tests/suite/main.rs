@@ -13,6 +13,7 @@ mod promises_kills;
 mod promises_load;
 mod promises_races;
 mod promises_stops;
+mod replay;
 mod roles;
 mod sessions;
 mod signals;
