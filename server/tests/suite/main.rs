@@ -5,6 +5,7 @@ mod bounds;
 mod check_ledger;
 mod cli;
 mod engine;
+mod examples;
 mod kill_switch;
 mod lifetime;
 mod promises;
