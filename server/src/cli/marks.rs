@@ -1,4 +1,7 @@
 //! `nexus feed marks`: prices by hand, as a feed would push them.
+//!
+//! For trials and scripts: one mark by its fields, or a file of them. Numbers travel as they were typed; the engine judges
+//! them as it judges any feed's.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -1,4 +1,6 @@
 //! The report for programs: one object with every digit, amounts as decimal strings.
+//!
+//! Its names are relied on by scripts: they are added to and not changed. Rates and times are the only floating point.
 
 use std::collections::BTreeMap;
 

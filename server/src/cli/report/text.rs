@@ -1,4 +1,7 @@
 //! The report for a terminal: what a trader wants to see on one screen.
+//!
+//! Totals first, then who made what, then how close anybody came to a limit, then one win and one loss with every number
+//! that is needed to check them by hand.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,7 @@
 //! The records of an account, gathered by the decision behind them.
+//!
+//! Every accepted decision is a lot of its own, with its own orders, fills and position, so all figures of trades are
+//! computed lot by lot. Nothing is copied: a lot refers to the records.
 
 use std::collections::BTreeMap;
 
