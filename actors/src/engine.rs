@@ -24,6 +24,7 @@ use crate::kill_switch;
 use crate::latch::Latch;
 use crate::market::Seen;
 use crate::ports::{Clock, HotState, Ledger, LedgerError, Probe, Venue};
+use crate::preview::{self, SignalPreview};
 use crate::risk::{Request, RiskError, Task};
 use crate::shared::Shared;
 use crate::startup;
@@ -298,6 +299,11 @@ impl Engine {
         self.dispatcher.submit(signal).await
     }
 
+    /// Says how a signal would be decided now, and changes nothing.
+    pub async fn preview(&self, signal: Signal) -> Result<SignalPreview, SubmitError> {
+        preview::preview(&self.shared, &self.dispatcher, signal).await
+    }
+
     /// Takes prices, oldest first, and acts on what they trigger.
     pub async fn push_marks(&self, marks: Vec<Mark>) -> MarksAnswer {
         let mut answer = MarksAnswer::default();
@@ -351,14 +357,7 @@ impl Engine {
 
     /// The newest committed state of an account.
     pub async fn account(&self, user: UserId) -> Result<Option<Arc<Account>>, LedgerError> {
-        if let Some(account) = self.shared.registry.committed(user) {
-            return Ok(Some(account));
-        }
-        let loaded = self.shared.ledger.load_account(user).await?;
-        Ok(loaded.map(|mut account| {
-            account.limits = account.limits.tightened_to(&self.shared.settings.ceilings);
-            Arc::new(account)
-        }))
+        self.shared.newest_account(user).await
     }
 
     /// Changes a user's limits through their account; returns the account after the commit.

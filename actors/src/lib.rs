@@ -17,6 +17,7 @@ mod latch;
 mod market;
 mod meters;
 pub mod ports;
+pub mod preview;
 mod registry;
 mod reports;
 mod risk;

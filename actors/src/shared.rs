@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use compact_str::CompactString;
-use nexus_engine::account::{Account, Effect, Input};
+use nexus_engine::account::{Account, Context, Effect, Input};
 use nexus_engine::ids::{DecisionId, Symbol, Timestamp, UserId};
-use nexus_engine::instrument::Instrument;
+use nexus_engine::instrument::{Instrument, Mark};
 use nexus_engine::protection::Watch;
 use parking_lot::Mutex;
 use ractor::ActorRef;
@@ -23,7 +23,7 @@ use crate::engine::{Parts, Settings};
 use crate::latch::Latch;
 use crate::market::{Hit, Market};
 use crate::meters::Meters;
-use crate::ports::{Clock, HotState, Ledger, Probe, Step, Venue};
+use crate::ports::{Clock, HotState, Ledger, LedgerError, Probe, Step, Venue};
 use crate::registry::Registry;
 use crate::risk::{Request, Task};
 use crate::router::{Orders, RouterMessage};
@@ -117,6 +117,29 @@ impl Shared {
         if let Some(probe) = &self.probe {
             probe.handling(kind);
         }
+    }
+
+    /// The world as an input about `symbol` finds it, with the mark that it is about or else the newest one.
+    pub(crate) fn context(&self, symbol: Option<&Symbol>, mark: Option<Mark>, subscribed: bool) -> Context {
+        Context {
+            gate: self.latch.gate(),
+            mark: mark.or_else(|| self.market.mark(symbol?)),
+            instrument: symbol.and_then(|symbol| self.instruments.get(symbol).cloned()),
+            subscribed,
+        }
+    }
+
+    /// The newest committed state of an account; one that is not in memory, as its risk actor would take it up.
+    pub(crate) async fn newest_account(&self, user: UserId) -> Result<Option<Arc<Account>>, LedgerError> {
+        if let Some(account) = self.registry.committed(user) {
+            return Ok(Some(account));
+        }
+        let loaded = self.ledger.load_account(user).await?;
+        Ok(loaded.map(|mut account| {
+            account.limits = account.limits.tightened_to(&self.settings.ceilings);
+            account.quarantined |= account.check().is_err();
+            Arc::new(account)
+        }))
     }
 
     /// Remembers whether the ledger answers.
