@@ -388,6 +388,7 @@ struct Leaves<'a> {
 impl Drop for Leaves<'_> {
     fn drop(&mut self) {
         self.dispatcher.in_flight.lock().remove(&self.signal);
+        self.dispatcher.shared.rest.stir().stirred();
     }
 }
 

@@ -20,6 +20,7 @@ pub mod ports;
 pub mod preview;
 mod registry;
 mod reports;
+mod rest;
 mod risk;
 mod router;
 mod schedule;

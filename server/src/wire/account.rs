@@ -384,6 +384,8 @@ pub struct PlanBody {
     pub used_before: String,
     /// The day's cap.
     pub cap: String,
+    /// The equity that the risk percent was taken of.
+    pub equity: String,
     /// When a working entry is cancelled.
     pub expires_at: String,
     /// Where it trades.
@@ -410,6 +412,7 @@ impl DecisionRecordBody {
                     risk: plan.risk.to_string(),
                     used_before: plan.used_before.to_string(),
                     cap: plan.cap.to_string(),
+                    equity: plan.equity.to_string(),
                     expires_at: time::format(plan.expires_at),
                     venue: plan.venue.to_string(),
                 };
