@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use nexus_actors::engine::{Engine, SubmitError};
+use nexus_actors::ports::Clock;
 use nexus_actors::preview::{Preview, SignalPreview};
 use nexus_engine::account::{Decision, Input, Verdict};
 use nexus_engine::headroom::Headroom;
