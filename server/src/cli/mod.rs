@@ -15,6 +15,7 @@ pub mod logging;
 mod marks;
 mod output;
 mod problem;
+mod replay;
 mod report;
 mod secret;
 mod sign_in;
@@ -54,6 +55,7 @@ fn carry_out(command: Command, environ: &Environ) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(args) => serve(&args, environ),
         Command::Demo(args) => demo::run(&args, environ),
+        Command::Replay(args) => replay::run(&args, environ),
         Command::Config(command) => config::run(&command, environ),
         Command::Stop(args) if args.local => kill_switch::stop_locally(&args, environ),
         Command::Status(args) => wait_for(status::status(&args, environ)),
