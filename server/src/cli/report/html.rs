@@ -2,6 +2,7 @@
 //!
 //! The figures are those of the text; each user has an equity curve with the drawdowns under it, on the same time axis.
 
+use std::cmp::Ordering;
 use std::fmt::Write as _;
 
 use nexus_engine::ids::Timestamp;
@@ -215,7 +216,11 @@ fn span(report: &Report) -> (Timestamp, Timestamp) {
 }
 
 fn coloured(amount: Money) -> String {
-    let class = if amount < Money::ZERO { "down" } else { "up" };
+    let class = match amount.cmp(&Money::ZERO) {
+        Ordering::Less => "down",
+        Ordering::Equal => "dim",
+        Ordering::Greater => "up",
+    };
     format!("<span class=\"{class}\">{}</span>", signed(amount))
 }
 

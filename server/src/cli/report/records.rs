@@ -177,13 +177,13 @@ impl Account {
     /// Reads what `feed_id` made of the user's account.
     pub(super) async fn read(client: &Client, user: &RunUser, feed_id: &str) -> anyhow::Result<Self> {
         let path = format!("/api/v1/users/{}", user.id);
-        let object: UserObject = read(client.get(&path).await?)?;
+        let object: UserObject = read(&client.get(&path).await?)?;
         let mut decisions: Vec<Decision> = whole_list(client, &format!("{path}/decisions")).await?;
         decisions.retain(|decision| decision.feed_id == feed_id);
         let mut orders: Vec<Order> = whole_list(client, &format!("{path}/orders")).await?;
         let mut fills: Vec<Fill> = whole_list(client, &format!("{path}/fills")).await?;
         let mut positions: Vec<Position> = whole_list(client, &format!("{path}/positions?closed=true")).await?;
-        let RiskStatus { equity, open_positions: mut open } = read(client.get(&format!("{path}/risk-status")).await?)?;
+        let RiskStatus { equity, open_positions: mut open } = read(&client.get(&format!("{path}/risk-status")).await?)?;
         let accepted: BTreeSet<DecisionId> =
             decisions.iter().filter(|d| d.plan().is_some()).map(|decision| decision.id).collect();
         let realized_by_all = fills.iter().fold(Money::ZERO, |sum, fill| sum.plus(fill.realized));
@@ -211,11 +211,11 @@ impl Account {
 /// A whole list, oldest first.
 async fn whole_list<T: DeserializeOwned>(client: &Client, path: &str) -> anyhow::Result<Vec<T>> {
     let items = client.all(path).await?;
-    items.into_iter().rev().map(read).collect::<anyhow::Result<_>>().with_context(|| format!("the answer of {path}"))
+    items.iter().rev().map(read).collect::<anyhow::Result<_>>().with_context(|| format!("the answer of {path}"))
 }
 
-fn read<T: DeserializeOwned>(item: Value) -> anyhow::Result<T> {
-    T::deserialize(&item).with_context(|| format!("the engine's record cannot be read: {item}"))
+fn read<T: DeserializeOwned>(item: &Value) -> anyhow::Result<T> {
+    T::deserialize(item).with_context(|| format!("the engine's record cannot be read: {item}"))
 }
 
 impl<'de> Deserialize<'de> for Decision {
@@ -250,11 +250,11 @@ mod tests {
         let id = "00000000-0000-0000-0000-000000000007";
         let mut record = json!({"decision_id": id, "user_id": id, "signal_id": id, "signal_key": "k", "feed_id": id,
             "at": "2026-11-24T02:00:00Z", "verdict": "rejected", "reasons": ["day_closed"]});
-        let rejected: Decision = read(record.clone()).expect("a rejection");
+        let rejected: Decision = read(&record).expect("a rejection");
         assert!(matches!(&rejected.verdict, Verdict::Rejected(reasons) if *reasons == ["day_closed"]));
         record["verdict"] = json!("accepted");
-        assert!(read::<Decision>(record.clone()).is_err(), "an acceptance without its plan");
+        assert!(read::<Decision>(&record).is_err(), "an acceptance without its plan");
         record["verdict"] = json!("perhaps");
-        assert!(read::<Decision>(record).is_err(), "a verdict that is none");
+        assert!(read::<Decision>(&record).is_err(), "a verdict that is none");
     }
 }
