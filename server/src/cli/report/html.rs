@@ -112,7 +112,7 @@ fn tables(report: &Report) -> String {
     let limits = figures.limits.iter().map(|busiest| {
         let (used, allowed) = used(busiest);
         let at = time::format(busiest.at);
-        vec![escape(&busiest.limit), used, allowed, percent(busiest.share()), escape(&busiest.user), at]
+        vec![busiest.limit.to_string(), used, allowed, percent(busiest.share()), escape(&busiest.user), at]
     });
     let refused = figures.refused.iter().map(|(reason, n)| vec![escape(reason), count(*n)]);
     let exits = figures.exits.iter().map(|(kind, n)| vec![kind.in_words().to_owned(), count(*n)]);

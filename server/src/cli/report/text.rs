@@ -125,7 +125,7 @@ fn limits(figures: &Figures) -> String {
         .map(|busiest| {
             let (used, allowed) = used(busiest);
             let at = time::format(busiest.at);
-            [busiest.limit.clone(), used, allowed, percent(busiest.share()), busiest.user.clone(), at]
+            [busiest.limit.to_string(), used, allowed, percent(busiest.share()), busiest.user.clone(), at]
         })
         .collect();
     output::table(["LIMIT", "MOST USED", "OF", "SHARE", "BY", "AT"], &rows)
