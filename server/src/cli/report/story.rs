@@ -6,7 +6,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use nexus_engine::units::Money;
 use serde_json::{Value, json};
 
 use super::records::{Account, Answers};
@@ -56,7 +55,9 @@ impl Record {
     }
 
     fn order(&mut self, n: u32, leg: &str, purpose: &str, filled: &str, status: &str) {
-        self.answers.orders.push(json!({"client_order_id": order(n, leg), "purpose": purpose, "filled_quantity": filled,
+        self.answers
+            .orders
+            .push(json!({"client_order_id": order(n, leg), "purpose": purpose, "filled_quantity": filled,
             "status": status, "created_at": "2026-01-05T09:00:01Z"}));
     }
 
@@ -222,8 +223,11 @@ fn every_figure_is_what_a_pencil_makes_of_it() {
     let exits = json!({"stop_loss": 2, "take_profit": 1, "break_even": 1, "trailing": 1, "max_hold": 0, "gap": 1});
     assert_eq!(told["exits"], exits);
     let (first, second) = (&told["users"][0], &told["users"][1]);
-    assert_has(first, &json!({"username": "ann", "starting_equity": "1000.00", "equity": "1009.79", "pnl": "8.79",
-        "gross_pnl": "9.00", "fees": "0.21", "trades": 4, "wins": 2, "losses": 2, "win_rate": "50.0"}));
+    assert_has(
+        first,
+        &json!({"username": "ann", "starting_equity": "1000.00", "equity": "1009.79", "pnl": "8.79",
+        "gross_pnl": "9.00", "fees": "0.21", "trades": 4, "wins": 2, "losses": 2, "win_rate": "50.0"}),
+    );
     assert_has(second, &json!({"username": "bob", "equity": "497.00", "pnl": "-3.00", "trades": 1, "win_rate": "0.0"}));
     assert_has(&told["open_positions"][0], &json!({"user": "ann", "quantity": "200", "unrealized": "2.00"}));
 }
@@ -246,9 +250,7 @@ fn the_worst_day_and_the_deepest_fall_are_dated() {
 
 #[test]
 fn each_limit_names_who_used_most_of_it() {
-    let limit = |limit: &str, user: &str, at: &str, used: Value, allowed: Value, percent: &str| {
-        json!({"limit": limit, "user": user, "at": at, "used": used, "allowed": allowed, "percent": percent})
-    };
+    let limit = |limit: &str, user: &str, at: &str, used: Value, allowed: Value, percent: &str| json!({"limit": limit, "user": user, "at": at, "used": used, "allowed": allowed, "percent": percent});
     let (ann_4, bob_1) = ("2026-01-06T05:30:00Z", "2026-01-05T10:30:00Z");
     let expected = json!([
         // 7.06 used before and 1.10 at risk.
@@ -299,7 +301,9 @@ fn what_does_not_add_up_is_told() {
         ("position 00000000-0000-0000-0000-000000000001 has realised 15.51, its fills 15.50", |answers| {
             answers.fills[2]["realized"] = json!("9.56");
         }),
-        ("made 15.00 gross with fees of 0.09, and says 15.51 net", |answers| answers.fills[2]["price"] = json!("1.115")),
+        ("made 15.00 gross with fees of 0.09, and says 15.51 net", |answers| {
+            answers.fills[2]["price"] = json!("1.115")
+        }),
         ("position 00000000-0000-0000-0000-000000000005 holds 199, its fills leave 200", |answers| {
             answers.positions[4]["quantity"] = json!("199");
         }),
@@ -371,7 +375,9 @@ fn a_page_needs_nothing_else_and_believes_no_name() {
         assert!(!page.replace("&lt;img src=x&gt;", "").contains(forbidden), "{forbidden}");
     }
     assert!(page.contains("&lt;script&gt;alert(&#39;eve&#39;)&lt;/script&gt;"));
-    for expected in ["prefers-color-scheme:dark", "class=\"chart equity\"", "class=\"chart drawdown\"", "width=device-width"] {
+    for expected in
+        ["prefers-color-scheme:dark", "class=\"chart equity\"", "class=\"chart drawdown\"", "width=device-width"]
+    {
         assert!(page.contains(expected), "{expected}");
     }
 }
