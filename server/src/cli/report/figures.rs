@@ -19,7 +19,7 @@ use nexus_engine::units::{Money, Percent, Price, Quantity};
 
 pub(super) use busiest::{Busiest, Unit};
 pub(super) use curve::{Curve, DayResult, Drawdown};
-pub(super) use trades::{ExitKind, Trade};
+pub(super) use trades::{BeyondStops, ExitKind, Trade};
 
 use super::records::{Account, Verdict};
 use curve::Days;
@@ -43,6 +43,8 @@ pub(super) struct Figures {
     pub(super) largest_drawdown: Option<(String, Drawdown)>,
     /// How often positions were left for each reason.
     pub(super) exits: BTreeMap<ExitKind, usize>,
+    /// Stops that did not hold.
+    pub(super) beyond_stops: BeyondStops,
     /// The largest share ever used of each limit.
     pub(super) limits: Vec<Busiest>,
     pub(super) open_positions: Vec<OpenPosition>,
@@ -132,6 +134,7 @@ impl Figures {
                 .min_by_key(|(_, drawdown)| (drawdown.amount.negated(), drawdown.to)),
             users,
             exits,
+            beyond_stops: BeyondStops::of(&lots),
             limits: busiest::of_all(&lots),
             open_positions: accounts.iter().flat_map(open_positions).collect(),
             largest_win: trades.iter().filter(|t| t.is_win()).min_by_key(|t| t.rank(t.net.negated())).cloned(),

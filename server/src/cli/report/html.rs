@@ -12,7 +12,7 @@ use super::Report;
 use super::amounts::{count, money, percent, signed, used};
 use super::chart::Chart;
 use super::figures::Results;
-use super::text::example;
+use super::text::{beyond_stops, example};
 use crate::wire::time;
 
 const STYLE: &str = "\
@@ -26,7 +26,7 @@ p{margin:0 0 12px}.dim{color:var(--dim)}.up{color:var(--up)}.down{color:var(--do
 .card b{display:block;font-size:21px;font-weight:600}.scroll{overflow-x:auto;padding:4px 16px}\
 table{border-collapse:collapse;width:100%;white-space:nowrap}th,td{padding:7px 12px 7px 0;text-align:right;border-bottom:1px solid var(--line)}\
 th{color:var(--dim);font-weight:500}th:last-child,td:last-child{padding-right:0}th:first-child,td:first-child{text-align:left}tr:last-child td{border:0}\
-.pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(380px,100%),1fr));gap:0 16px;align-items:start}\
+.note{margin:8px 0 0}.pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(380px,100%),1fr));gap:0 16px;align-items:start}\
 .users{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(460px,100%),1fr));gap:16px}.user h3{margin:0;font-size:15px}\
 .chart{display:block;width:100%;height:auto}.chart text{font-size:11px;fill:var(--dim)}.grid{stroke:var(--line);stroke-width:1}\
 .line{fill:none;stroke:var(--curve);stroke-width:1.6}.drawdown{margin-top:8px}.drawdown .line{stroke:var(--down)}.drawdown .area{fill:var(--down);opacity:.16}\
@@ -129,6 +129,7 @@ fn tables(report: &Report) -> String {
             "<div class=\"pair\"><div>{}</div><div>{}</div></div>",
             table("Refused, by reason", &["reason", "decisions"], refused),
             table("Exits, by kind", &["kind", "exits"], exits)
+                + &format!("<p class=\"dim note\">{}.</p>", beyond_stops(figures))
         ),
     ]
     .join("\n")

@@ -22,9 +22,10 @@ pub(super) fn of(report: &Report) -> Value {
         "refused": figures.refused, "orders": figures.orders, "fills": figures.fills,
         "pnl": all.net.to_string(), "gross_pnl": all.gross.to_string(), "fees": all.fees.to_string(),
         "unrealized": all.unrealized.to_string(),
-        "trades": all.trades, "wins": all.wins, "losses": all.losses, "win_rate": all.win_rate().map(text),
-        "average_win": all.average_win.map(text), "average_loss": all.average_loss.map(text),
-        "exits": exits,
+        "trades": all.trades, "wins": all.wins, "losses": all.losses, "win_rate": all.win_rate().as_ref().map(text),
+        "average_win": all.average_win.as_ref().map(text), "average_loss": all.average_loss.as_ref().map(text),
+        "exits": exits, "beyond_stops": {"exits": figures.beyond_stops.exits, "of": figures.beyond_stops.of,
+            "cost": figures.beyond_stops.cost.to_string()},
         "worst_day": figures.worst_day.as_ref().map(|(user, day)| worst_day(user, day)),
         "worst_day_together": all.worst_day.map(|day| json!({"day": day.day.to_string(), "pnl": day.net.to_string()})),
         "largest_drawdown": figures.largest_drawdown.as_ref().map(|(user, fall)| drawdown(Some(user), fall)),
@@ -42,7 +43,7 @@ pub(super) fn of(report: &Report) -> Value {
     })
 }
 
-fn text(value: impl ToString) -> String {
+fn text<T: ToString>(value: &T) -> String {
     value.to_string()
 }
 
@@ -71,7 +72,7 @@ fn user(user: &UserFigures) -> Value {
         "username": user.username, "starting_equity": user.results.curve.start.to_string(),
         "equity": user.equity.to_string(), "pnl": net.to_string(), "gross_pnl": gross.to_string(),
         "fees": fees.to_string(), "unrealized": unrealized.to_string(), "trades": trades, "wins": wins, "losses": losses,
-        "win_rate": user.results.win_rate().map(text),
+        "win_rate": user.results.win_rate().as_ref().map(text),
         "worst_day": worst_day.map(|day| json!({"day": day.day.to_string(), "pnl": day.net.to_string()})),
         "largest_drawdown": largest_drawdown.as_ref().map(|fall| drawdown(None, fall)),
     })
@@ -82,7 +83,7 @@ fn open_position(position: &OpenPosition) -> Value {
         "user": position.user, "decision_id": position.decision.to_string(), "symbol": position.symbol,
         "side": position.side.as_str(), "quantity": position.quantity.to_string(),
         "entry_price": position.entry_price.to_string(), "stop_loss": position.stop_loss.to_string(),
-        "unrealized": position.unrealized.map(text), "opened_at": position.opened_at.map(time::format),
+        "unrealized": position.unrealized.as_ref().map(text), "opened_at": position.opened_at.map(time::format),
     })
 }
 

@@ -202,17 +202,17 @@ impl Account {
     /// Reads what `feed_id` made of the user's account.
     pub(super) async fn read(client: &Client, user: &RunUser, feed_id: &str) -> anyhow::Result<Self> {
         let answers = Answers::ask(client, &user.id).await?;
-        Self::of(user, feed_id, answers).with_context(|| format!("the record of {}", user.username))
+        Self::of(user, feed_id, &answers).with_context(|| format!("the record of {}", user.username))
     }
 
     /// Keeps of the answers what belongs to the decisions of `feed_id`.
-    pub(super) fn of(user: &RunUser, feed_id: &str, answers: Answers) -> anyhow::Result<Self> {
-        let UserObject { currency, limits } = read(answers.user)?;
-        let RiskStatus { equity, open_positions: mut open } = read(answers.risk_status)?;
-        let mut decisions: Vec<Decision> = oldest_first(answers.decisions)?;
-        let mut orders: Vec<Order> = oldest_first(answers.orders)?;
-        let mut fills: Vec<Fill> = oldest_first(answers.fills)?;
-        let mut positions: Vec<Position> = oldest_first(answers.positions)?;
+    pub(super) fn of(user: &RunUser, feed_id: &str, answers: &Answers) -> anyhow::Result<Self> {
+        let UserObject { currency, limits } = read(&answers.user)?;
+        let RiskStatus { equity, open_positions: mut open } = read(&answers.risk_status)?;
+        let mut decisions: Vec<Decision> = oldest_first(&answers.decisions)?;
+        let mut orders: Vec<Order> = oldest_first(&answers.orders)?;
+        let mut fills: Vec<Fill> = oldest_first(&answers.fills)?;
+        let mut positions: Vec<Position> = oldest_first(&answers.positions)?;
         decisions.retain(|decision| decision.feed_id == feed_id);
         let accepted: BTreeSet<DecisionId> =
             decisions.iter().filter(|d| d.plan().is_some()).map(|decision| decision.id).collect();
@@ -238,12 +238,12 @@ impl Account {
     }
 }
 
-fn oldest_first<T: DeserializeOwned>(items: Vec<Value>) -> anyhow::Result<Vec<T>> {
-    items.into_iter().rev().map(read).collect()
+fn oldest_first<T: DeserializeOwned>(items: &[Value]) -> anyhow::Result<Vec<T>> {
+    items.iter().rev().map(read).collect()
 }
 
-fn read<T: DeserializeOwned>(item: Value) -> anyhow::Result<T> {
-    T::deserialize(&item).with_context(|| format!("the engine's record cannot be read: {item}"))
+fn read<T: DeserializeOwned>(item: &Value) -> anyhow::Result<T> {
+    T::deserialize(item).with_context(|| format!("the engine's record cannot be read: {item}"))
 }
 
 impl<'de> Deserialize<'de> for Decision {
@@ -278,11 +278,11 @@ mod tests {
         let id = "00000000-0000-0000-0000-000000000007";
         let mut record = json!({"decision_id": id, "user_id": id, "signal_id": id, "signal_key": "k", "feed_id": id,
             "at": "2026-11-24T02:00:00Z", "verdict": "rejected", "reasons": ["day_closed"]});
-        let rejected: Decision = read(record.clone()).expect("a rejection");
+        let rejected: Decision = read(&record).expect("a rejection");
         assert!(matches!(&rejected.verdict, Verdict::Rejected(reasons) if *reasons == ["day_closed"]));
         record["verdict"] = json!("accepted");
-        assert!(read::<Decision>(record.clone()).is_err(), "an acceptance without its plan");
+        assert!(read::<Decision>(&record).is_err(), "an acceptance without its plan");
         record["verdict"] = json!("perhaps");
-        assert!(read::<Decision>(record).is_err(), "a verdict that is none");
+        assert!(read::<Decision>(&record).is_err(), "a verdict that is none");
     }
 }

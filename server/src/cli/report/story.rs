@@ -97,7 +97,7 @@ impl Record {
             // The engine answers newest first.
             list.reverse();
         }
-        Account::of(&user, FEED, self.answers).expect("a record")
+        Account::of(&user, FEED, &self.answers).expect("a record")
     }
 
     fn user(&self) -> RunUser {
@@ -222,6 +222,8 @@ fn every_figure_is_what_a_pencil_makes_of_it() {
     assert_has(&told, &results);
     let exits = json!({"stop_loss": 2, "take_profit": 1, "break_even": 1, "trailing": 1, "max_hold": 0, "gap": 1});
     assert_eq!(told["exits"], exits);
+    // Ann's gap by 0.006 on 500, and her trailing stop by 0.001 on 100; the stops of three other exits held.
+    assert_eq!(told["beyond_stops"], json!({"exits": 2, "of": 5, "cost": "3.10"}));
     let (first, second) = (&told["users"][0], &told["users"][1]);
     assert_has(
         first,
@@ -302,7 +304,7 @@ fn what_does_not_add_up_is_told() {
             answers.fills[2]["realized"] = json!("9.56");
         }),
         ("made 15.00 gross with fees of 0.09, and says 15.51 net", |answers| {
-            answers.fills[2]["price"] = json!("1.115")
+            answers.fills[2]["price"] = json!("1.115");
         }),
         ("position 00000000-0000-0000-0000-000000000005 holds 199, its fills leave 200", |answers| {
             answers.positions[4]["quantity"] = json!("199");

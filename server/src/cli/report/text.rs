@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::Report;
 use super::amounts::{count, money, percent, signed, used};
-use super::figures::{Figures, Results, Trade};
+use super::figures::{BeyondStops, Figures, Results, Trade};
 use crate::cli::output;
 use crate::wire::time;
 
@@ -65,11 +65,19 @@ fn totals(report: &Report) -> String {
     }
     let exits = figures.exits.iter().map(|(kind, n)| format!("{} {}", kind.in_words(), count(*n)));
     lines.extend(in_lines("exits", &exits.collect::<Vec<_>>()));
+    lines.push(("beyond", beyond_stops(figures)));
     if !figures.open_positions.is_empty() {
         let (open, worth) = (figures.open_positions.len(), signed(all.unrealized));
         lines.push(("open", format!("{} positions at the end, {worth} at the last mark", count(open))));
     }
     output::pairs(&lines)
+}
+
+/// How often the market jumped over a stop, and what that cost: why a day can lose more than was admitted.
+pub(super) fn beyond_stops(figures: &Figures) -> String {
+    let BeyondStops { exits, of, cost } = figures.beyond_stops;
+    let (exits, of, cost) = (count(exits), count(of), money(cost));
+    format!("{exits} of {of} exits by a stop traded beyond it, at a cost of {cost}")
 }
 
 fn trades(results: &Results) -> Vec<String> {

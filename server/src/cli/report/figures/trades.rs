@@ -126,6 +126,28 @@ impl Trade {
     }
 }
 
+/// Stops that did not hold: what was left at a worse price than the stop in force, at an opening or within a bar.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(in super::super) struct BeyondStops {
+    /// So many exits.
+    pub(in super::super) exits: usize,
+    /// Of so many by a stop.
+    pub(in super::super) of: usize,
+    /// What they cost more than they would have cost at their stops.
+    pub(in super::super) cost: Money,
+}
+
+impl BeyondStops {
+    pub(super) fn of(lots: &[Lots<'_>]) -> Self {
+        let costs = lots.iter().flat_map(|lots| &lots.all).flat_map(Lot::costs_beyond_stop);
+        costs.fold(Self::default(), |sum, cost| Self {
+            exits: sum.exits + usize::from(cost > Money::ZERO),
+            of: sum.of + 1,
+            cost: sum.cost.plus(cost),
+        })
+    }
+}
+
 /// What a position made before fees, by prices and quantities alone.
 pub(super) fn gross(side: Side, entries: &Sum, exits: &Sum) -> Money {
     match side {
@@ -179,6 +201,23 @@ impl Lot<'_> {
             fees: entries.fees.plus(exits.fees),
             net: position.realized,
             fills: self.fills.len(),
+        })
+    }
+
+    /// For each exit by a stop that traded, what it cost more than at the stop; zero when the stop held.
+    fn costs_beyond_stop(&self) -> impl Iterator<Item = Money> {
+        let is_stop = |order: &&&Order| {
+            matches!(order.purpose, Purpose::StopLoss | Purpose::BreakEven | Purpose::Trailing)
+                && self.fills_of(order.client_order_id).next().is_some()
+        };
+        let cost = |position: &Position, fill: &Fill| match position.side {
+            Side::Buy => fill.quantity.value_down(position.stop_loss).minus(fill.value()),
+            Side::Sell => fill.value().minus(fill.quantity.value_up(position.stop_loss)),
+        };
+        self.orders.iter().filter(is_stop).filter_map(move |order| {
+            let position = self.position?;
+            let fills = self.fills_of(order.client_order_id);
+            Some(fills.fold(Money::ZERO, |sum, fill| sum.plus(cost(position, fill).or_zero())))
         })
     }
 
