@@ -1,4 +1,7 @@
 //! The report for programs: one object with every digit, amounts as decimal strings.
+//!
+//! Strings, because a JSON number is a double to most of its readers and would lose steps; only counts and rates are
+//! numbers. A key is always there: null stands for what a run without trades does not have.
 
 use std::collections::BTreeMap;
 

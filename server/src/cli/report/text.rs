@@ -1,4 +1,7 @@
 //! The report for a terminal: what a trader wants to see on one screen.
+//!
+//! Some fifty lines of at most a hundred columns, rounded to cents; what does not fit (users beyond the first ones, every
+//! digit) is in the JSON and on the page. What does not add up is always shown, however long.
 
 use std::fmt::Write as _;
 
@@ -81,8 +84,8 @@ pub(super) fn beyond_stops(figures: &Figures) -> String {
 }
 
 fn trades(results: &Results) -> Vec<String> {
-    let mut parts =
-        vec![count(results.trades), format!("{} won", count(results.wins)), format!("{} lost", count(results.losses))];
+    let won = format!("{}: {} won", count(results.trades), count(results.wins));
+    let mut parts = vec![won, format!("{} lost", count(results.losses))];
     parts.extend(results.win_rate().map(|rate| format!("win rate {}", percent(rate))));
     parts.extend(results.average_win.map(|amount| format!("average win {}", signed(amount))));
     parts.extend(results.average_loss.map(|amount| format!("average loss {}", signed(amount))));

@@ -1,4 +1,7 @@
 //! The records of an account, gathered by the decision behind them.
+//!
+//! Whatever trades is permitted by one decision, so a decision is the unit in which figures are counted and checked: its
+//! position, its orders and its fills, whichever of them there are.
 
 use std::collections::BTreeMap;
 
