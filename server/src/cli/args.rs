@@ -8,8 +8,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::demo::DemoArgs;
 use super::feed_replay::ReplayArgs;
 use super::marks::MarksArgs;
+use super::replay::RedecideArgs;
 use super::users::{Assignment, parse_assignment};
 
 /// Trade signals in, risk-checked orders out.
@@ -25,6 +27,10 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run the engine in the foreground.
     Serve(ServeArgs),
+    /// Show the main job on real data: an engine of its own, 5,000 bars, the report
+    Demo(DemoArgs),
+    /// Decide every user's history again from the ledger and compare: exit with 1 on any difference
+    Replay(RedecideArgs),
     /// Show the state of a running engine.
     Status(ClientArgs),
     /// Stop all new exposure at once; positions keep their stops.
@@ -324,6 +330,8 @@ mod tests {
         for line in [
             "serve",
             "serve --sim-clock",
+            "demo --exit --json --users 3",
+            "replay --user ann --json",
             "status --json --url http://127.0.0.1:9000",
             "stop --reason drill",
             "stop --local --reason drill --json",

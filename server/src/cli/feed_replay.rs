@@ -28,6 +28,12 @@ use marks::Quoting;
 
 /// The step of prices that marks are pushed in.
 const TICK: &str = "0.00001";
+/// What the bars are of when nothing is said.
+const SYMBOL: &str = "EURUSD";
+/// The distance between bid and ask when nothing is said: one pip.
+const SPREAD: &str = "0.00010";
+/// What the feed is called when nothing is said.
+const FEED: &str = "replay";
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ReplayArgs {
@@ -38,7 +44,9 @@ pub(crate) struct ReplayArgs {
     #[arg(long)]
     from_stdin: bool,
     #[command(flatten)]
-    pub(crate) how: HowArgs,
+    how: HowArgs,
+    #[command(flatten)]
+    market: MarketArgs,
 }
 
 /// How bars are replayed.
@@ -53,15 +61,28 @@ pub(crate) struct HowArgs {
     /// Write the report as a page that needs nothing else, too
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+}
+
+/// What the bars are of, and who sends them.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct MarketArgs {
     /// What the bars are of
-    #[arg(long, default_value = "EURUSD")]
+    #[arg(long, default_value = SYMBOL)]
     symbol: Symbol,
     /// The distance between bid and ask
-    #[arg(long, default_value = "0.00010", value_name = "PRICE")]
+    #[arg(long, default_value = SPREAD, value_name = "PRICE")]
     spread: Price,
     /// The name of the feed
-    #[arg(long, default_value = "replay", value_name = "NAME")]
+    #[arg(long, default_value = FEED, value_name = "NAME")]
     feed: String,
+}
+
+impl MarketArgs {
+    /// What holds when nothing is said.
+    pub(crate) fn usual() -> Self {
+        let said = "the default is one that the command line would take";
+        Self { symbol: SYMBOL.parse().expect(said), spread: SPREAD.parse().expect(said), feed: FEED.to_owned() }
+    }
 }
 
 /// Bars a second; none for as fast as it goes.
@@ -83,12 +104,13 @@ pub(crate) async fn run(args: &ClientArgs, replay: &ReplayArgs, environ: &Enviro
     match &replay.file {
         Some(path) => {
             let (name, input) = open(path)?;
-            show(args, &replay.how, &replay_bars(args, environ, &replay.how, &name, input).await?)
+            let report = replay_bars(args, environ, &replay.how, &replay.market, &name, input).await?;
+            show(args, &replay.how, &report)
         }
         None => {
-            let how = &replay.how;
-            let mut session = Session::open(args, environ, &how.feed, how.symbol.as_str(), how.users).await?;
-            let facts = stdin::run(&session, how.symbol.as_str(), &mut io::stdin().lock()).await?;
+            let (how, market) = (&replay.how, &replay.market);
+            let mut session = Session::open(args, environ, &market.feed, market.symbol.as_str(), how.users).await?;
+            let facts = stdin::run(&session, market.symbol.as_str(), &mut io::stdin().lock()).await?;
             show(args, how, &gather(&mut session, &facts).await?)
         }
     }
@@ -99,13 +121,14 @@ pub(crate) async fn replay_bars(
     args: &ClientArgs,
     environ: &Environ,
     how: &HowArgs,
+    market: &MarketArgs,
     name: &str,
     input: impl io::BufRead,
 ) -> anyhow::Result<Report> {
     let tick = TICK.parse().map_err(|error| anyhow::anyhow!("the tick {TICK}: {error}"))?;
-    let quoting = Quoting::new(how.symbol.clone(), how.spread, tick)?;
+    let quoting = Quoting::new(market.symbol.clone(), market.spread, tick)?;
     let bars = bars::read(input, name, &quoting)?;
-    let mut session = Session::open(args, environ, &how.feed, how.symbol.as_str(), how.users).await?;
+    let mut session = Session::open(args, environ, &market.feed, market.symbol.as_str(), how.users).await?;
     let progress = io::stderr().is_terminal();
     let replay = Replay { source: name.to_owned(), bars: &bars, quoting: &quoting, speed: how.speed.0, progress };
     let facts = drive::run(&session, &replay).await?;

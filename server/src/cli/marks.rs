@@ -1,4 +1,7 @@
 //! `nexus feed marks`: prices by hand, as a feed would push them.
+//!
+//! For trials and scripts: one mark by its fields, or a file of them. Numbers travel as they were typed; the engine judges
+//! them as it judges any feed's.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -67,7 +70,8 @@ fn parse(bytes: &[u8], name: &str) -> anyhow::Result<Vec<u8>> {
     for value in serde_json::Deserializer::from_slice(bytes).into_iter::<&RawValue>() {
         match value.map_err(bad)?.get() {
             list if list.starts_with('[') => {
-                marks.extend(serde_json::from_str::<Vec<&RawValue>>(list).map_err(bad)?.iter().map(|mark| mark.get()))
+                let listed: Vec<&RawValue> = serde_json::from_str(list).map_err(bad)?;
+                marks.extend(listed.iter().map(|mark| mark.get()));
             }
             mark => marks.push(mark),
         }

@@ -7,6 +7,7 @@
 mod args;
 mod client;
 mod config;
+mod demo;
 mod feed_replay;
 mod feeds;
 mod kill_switch;
@@ -14,6 +15,7 @@ pub mod logging;
 mod marks;
 mod output;
 mod problem;
+mod replay;
 mod report;
 mod secret;
 mod sign_in;
@@ -32,7 +34,7 @@ use crate::serve::Options;
 use args::{Cli, Command, ServeArgs};
 
 /// How long blocking calls may still take once serving has ended.
-const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
+pub(crate) const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
 
 /// Bad use that clap cannot see.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +54,8 @@ pub fn run() -> ExitCode {
 fn carry_out(command: Command, environ: &Environ) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(args) => serve(&args, environ),
+        Command::Demo(args) => demo::run(&args, environ),
+        Command::Replay(args) => replay::run(&args, environ),
         Command::Config(command) => config::run(&command, environ),
         Command::Stop(args) if args.local => kill_switch::stop_locally(&args, environ),
         Command::Status(args) => wait_for(status::status(&args, environ)),

@@ -2,8 +2,10 @@
 
 mod bad_input;
 mod bounds;
+mod check_ledger;
 mod cli;
 mod engine;
+mod examples;
 mod kill_switch;
 mod lifetime;
 mod promises;
@@ -12,6 +14,7 @@ mod promises_kills;
 mod promises_load;
 mod promises_races;
 mod promises_stops;
+mod replay;
 mod roles;
 mod sessions;
 mod signals;

@@ -159,7 +159,7 @@ async fn followers(admin: &Client, feed_id: &str, count: u32) -> anyhow::Result<
 fn equity_of(n: u32, count: u32) -> Money {
     let (from, to) = (Money::whole(EQUITY.0), Money::whole(EQUITY.1));
     let cent = Money::whole(1).steps() / 100;
-    let steps = to.minus(from).steps() / i64::from(count.saturating_sub(1).max(1)) * i64::from(n);
+    let steps = to.minus(from).steps() * i64::from(n) / i64::from(count.saturating_sub(1).max(1));
     Money::from_steps(from.steps() + steps / cent * cent)
 }
 
@@ -189,7 +189,6 @@ pub(super) async fn run(session: &Session<'_>, replay: &Replay<'_>) -> anyhow::R
         signals: 0,
         first: None,
         last: None,
-        openings: bars.iter().map(|bar| bar.at).collect(),
         elapsed: Duration::ZERO,
     };
     let progress = progress_bar(bars.len(), replay.progress);
@@ -241,7 +240,7 @@ mod tests {
     #[test]
     fn equity_is_spread_evenly() {
         let all: Vec<String> = (0..10).map(|n| equity_of(n, 10).to_string()).collect();
-        assert_eq!((all[0].as_str(), all[1].as_str(), all[9].as_str()), ("200.00", "733.33", "4999.99"));
+        assert_eq!((all[0].as_str(), all[1].as_str(), all[9].as_str()), ("200.00", "733.33", "5000.00"));
         assert_eq!(equity_of(0, 1).to_string(), "200.00");
         assert_eq!(equity_of(1, 2).to_string(), "5000.00");
     }

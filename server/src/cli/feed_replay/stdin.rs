@@ -3,7 +3,6 @@
 //! A line with a `bid` is a mark, one with a `stop_loss` a signal. Nothing is made of them here: what the engine refuses
 //! is named by the number of its line, and nothing after it is sent.
 
-use std::collections::BTreeSet;
 use std::io::BufRead;
 use std::time::{Duration, Instant};
 
@@ -30,7 +29,6 @@ pub(super) async fn run(session: &Session<'_>, symbol: &str, input: &mut impl Bu
         signals: 0,
         first: None,
         last: None,
-        openings: BTreeSet::new(),
         elapsed: Duration::ZERO,
     };
     let began = Instant::now();

@@ -11,7 +11,7 @@ mod digest;
 mod lots;
 mod trades;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use nexus_engine::ids::{DecisionId, Timestamp};
 use nexus_engine::signal::Side;
@@ -19,7 +19,7 @@ use nexus_engine::units::{Money, Percent, Price, Quantity};
 
 pub(super) use busiest::{Busiest, Unit};
 pub(super) use curve::{Curve, DayResult, Drawdown};
-pub(super) use trades::{BeyondStops, ExitKind, Trade};
+pub(super) use trades::{ExitKind, Trade};
 
 use super::records::{Account, Verdict};
 use curve::Days;
@@ -43,8 +43,8 @@ pub(super) struct Figures {
     pub(super) largest_drawdown: Option<(String, Drawdown)>,
     /// How often positions were left for each reason.
     pub(super) exits: BTreeMap<ExitKind, usize>,
-    /// Stops that did not hold.
-    pub(super) beyond_stops: BeyondStops,
+    /// What stops cost beyond their prices because the market had jumped over them.
+    pub(super) cost_of_gaps: Money,
     /// The largest share ever used of each limit.
     pub(super) limits: Vec<Busiest>,
     pub(super) open_positions: Vec<OpenPosition>,
@@ -105,15 +105,16 @@ pub(super) struct OpenPosition {
 }
 
 impl Figures {
-    /// Computes everything. `openings` are the times of the first mark of each bar.
-    pub(super) fn of(accounts: &[Account], openings: &BTreeSet<Timestamp>) -> Self {
+    /// Computes everything.
+    pub(super) fn of(accounts: &[Account]) -> Self {
         let lots: Vec<Lots<'_>> = accounts.iter().map(Lots::of).collect();
-        let trades: Vec<Trade> = lots.iter().flat_map(|lots| lots.trades(openings)).collect();
+        let trades: Vec<Trade> = lots.iter().flat_map(Lots::trades).collect();
         let users: Vec<UserFigures> = accounts.iter().map(|account| UserFigures::of(account, &trades)).collect();
         let mut exits: BTreeMap<ExitKind, usize> = ExitKind::REPORTED.iter().map(|kind| (*kind, 0)).collect();
-        for kind in lots.iter().flat_map(|lots| lots.exits(openings)) {
+        for kind in lots.iter().flat_map(Lots::exits) {
             *exits.entry(kind).or_insert(0) += 1;
         }
+        let sum_of_gaps = lots.iter().fold(Money::ZERO, |sum, lots| sum.plus(lots.cost_of_gaps()));
         let named = |user: &UserFigures| user.username.clone();
         let count = |of: fn(&Account) -> usize| accounts.iter().map(of).sum();
         Self {
@@ -134,7 +135,7 @@ impl Figures {
                 .min_by_key(|(_, drawdown)| (drawdown.amount.negated(), drawdown.to)),
             users,
             exits,
-            beyond_stops: BeyondStops::of(&lots),
+            cost_of_gaps: sum_of_gaps,
             limits: busiest::of_all(&lots),
             open_positions: accounts.iter().flat_map(open_positions).collect(),
             largest_win: trades.iter().filter(|t| t.is_win()).min_by_key(|t| t.rank(t.net.negated())).cloned(),

@@ -12,7 +12,7 @@ use super::Report;
 use super::amounts::{count, money, percent, signed, used};
 use super::chart::Chart;
 use super::figures::Results;
-use super::text::{beyond_stops, example};
+use super::text::{example, gaps};
 use crate::wire::time;
 
 const STYLE: &str = "\
@@ -129,7 +129,7 @@ fn tables(report: &Report) -> String {
             "<div class=\"pair\"><div>{}</div><div>{}</div></div>",
             table("Refused, by reason", &["reason", "decisions"], refused),
             table("Exits, by kind", &["kind", "exits"], exits)
-                + &format!("<p class=\"dim note\">{}.</p>", beyond_stops(figures))
+                + &format!("<p class=\"dim note\">{}.</p>", gaps(figures))
         ),
     ]
     .join("\n")

@@ -1,7 +1,6 @@
 //! The report for programs: one object with every digit, amounts as decimal strings.
 //!
-//! Strings, because a JSON number is a double to most of its readers and would lose steps; only counts and rates are
-//! numbers. A key is always there: null stands for what a run without trades does not have.
+//! Its names are relied on by scripts: they are added to and not changed. Rates and times are the only floating point.
 
 use std::collections::BTreeMap;
 
@@ -27,8 +26,7 @@ pub(super) fn of(report: &Report) -> Value {
         "unrealized": all.unrealized.to_string(),
         "trades": all.trades, "wins": all.wins, "losses": all.losses, "win_rate": all.win_rate().as_ref().map(text),
         "average_win": all.average_win.as_ref().map(text), "average_loss": all.average_loss.as_ref().map(text),
-        "exits": exits, "beyond_stops": {"exits": figures.beyond_stops.exits, "of": figures.beyond_stops.of,
-            "cost": figures.beyond_stops.cost.to_string()},
+        "exits": exits, "cost_of_gaps": figures.cost_of_gaps.to_string(),
         "worst_day": figures.worst_day.as_ref().map(|(user, day)| worst_day(user, day)),
         "worst_day_together": all.worst_day.map(|day| json!({"day": day.day.to_string(), "pnl": day.net.to_string()})),
         "largest_drawdown": figures.largest_drawdown.as_ref().map(|(user, fall)| drawdown(Some(user), fall)),

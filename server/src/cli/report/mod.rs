@@ -45,8 +45,6 @@ pub(crate) struct RunFacts {
     pub(crate) first: Option<Timestamp>,
     /// The time of the last mark.
     pub(crate) last: Option<Timestamp>,
-    /// Times of the first mark of each bar: a stop that was hit there was jumped over by the market (a gap).
-    pub(crate) openings: BTreeSet<Timestamp>,
     /// How long it took.
     pub(crate) elapsed: Duration,
 }
@@ -83,7 +81,7 @@ impl Report {
     fn of(facts: &RunFacts, accounts: &[Account]) -> Self {
         let currencies: BTreeSet<&str> = accounts.iter().map(|account| account.currency.as_str()).collect();
         let currency = currencies.into_iter().collect::<Vec<_>>().join(", ");
-        Self { facts: facts.clone(), currency, figures: Figures::of(accounts, &facts.openings) }
+        Self { facts: facts.clone(), currency, figures: Figures::of(accounts) }
     }
 
     /// Whether everything that was checked adds up.

@@ -47,6 +47,7 @@ pub(super) struct Limits {
     pub(super) max_open_positions: u32,
     pub(super) max_orders_per_minute: u32,
     pub(super) max_exposure: Money,
+    pub(super) slippage_allowance_percent: Percent,
 }
 
 /// A decision.
@@ -98,8 +99,6 @@ pub(super) struct Order {
     pub(super) purpose: Purpose,
     pub(super) filled_quantity: Quantity,
     pub(super) status: OrderStatus,
-    #[serde(deserialize_with = "timestamp")]
-    pub(super) created_at: Timestamp,
 }
 
 /// A fill.

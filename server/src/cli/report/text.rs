@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use super::Report;
 use super::amounts::{count, money, percent, signed, used};
-use super::figures::{BeyondStops, Figures, Results, Trade};
+use super::figures::{Figures, Results, Trade};
 use crate::cli::output;
 use crate::wire::time;
 
@@ -68,7 +68,7 @@ fn totals(report: &Report) -> String {
     }
     let exits = figures.exits.iter().map(|(kind, n)| format!("{} {}", kind.in_words(), count(*n)));
     lines.extend(in_lines("exits", &exits.collect::<Vec<_>>()));
-    lines.push(("beyond", beyond_stops(figures)));
+    lines.push(("", gaps(figures)));
     if !figures.open_positions.is_empty() {
         let (open, worth) = (figures.open_positions.len(), signed(all.unrealized));
         lines.push(("open", format!("{} positions at the end, {worth} at the last mark", count(open))));
@@ -76,11 +76,10 @@ fn totals(report: &Report) -> String {
     output::pairs(&lines)
 }
 
-/// How often the market jumped over a stop, and what that cost: why a day can lose more than was admitted.
-pub(super) fn beyond_stops(figures: &Figures) -> String {
-    let BeyondStops { exits, of, cost } = figures.beyond_stops;
-    let (exits, of, cost) = (count(exits), count(of), money(cost));
-    format!("{exits} of {of} exits by a stop traded beyond it, at a cost of {cost}")
+/// What a gap is and what all of them cost: why a day can lose more than was admitted.
+pub(super) fn gaps(figures: &Figures) -> String {
+    let cost = money(figures.cost_of_gaps);
+    format!("a gap is a stop filled beyond the slippage allowed for; all together cost {cost}")
 }
 
 fn trades(results: &Results) -> Vec<String> {

@@ -304,7 +304,7 @@ fn insert_user(transaction: &Transaction<'_>, credentials: &Credentials) -> Resu
     run(transaction, sql, keys, "username").map(drop)
 }
 
-fn insert_account(transaction: &Transaction<'_>, account: &Account) -> Result<(), Fault> {
+pub(super) fn insert_account(transaction: &Transaction<'_>, account: &Account) -> Result<(), Fault> {
     upsert_limits(transaction, account.user, &account.limits)?;
     let user = account.user.to_string();
     let snapshot = to_json(account)?;

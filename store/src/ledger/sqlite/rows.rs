@@ -248,6 +248,10 @@ pub(super) fn to_column(version: u64) -> Result<i64, Fault> {
 }
 
 /// JSON for a column.
+pub(super) fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Fault> {
+    Ok(serde_json::from_str(text)?)
+}
+
 pub(super) fn to_json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String, Fault> {
     Ok(serde_json::to_string(value)?)
 }

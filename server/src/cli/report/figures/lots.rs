@@ -1,7 +1,7 @@
 //! The records of an account, gathered by the decision behind them.
 //!
-//! Whatever trades is permitted by one decision, so a decision is the unit in which figures are counted and checked: its
-//! position, its orders and its fills, whichever of them there are.
+//! Every accepted decision is a lot of its own, with its own orders, fills and position, so all figures of trades are
+//! computed lot by lot. Nothing is copied: a lot refers to the records.
 
 use std::collections::BTreeMap;
 

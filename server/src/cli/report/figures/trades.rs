@@ -1,15 +1,13 @@
 //! Closed positions, and why each was left.
 //!
-//! An exit is counted once, however many fills it took. A gap is an exit of a stop kind at the first mark of a bar, at a
-//! worse price than the stop in force: the market jumped over it. It counts as a gap and not as its stop kind, because
-//! that is the case in which a stop does not hold what it promises.
-
-use std::collections::BTreeSet;
+//! An exit is counted once, however many fills it took. A gap is an exit of a stop kind that filled worse than its stop by
+//! more than the slippage that the size allowed for: the market showed no price in between. It counts as a gap and not as
+//! its stop kind, because that is the case in which a loss may be larger than the risk that was reserved.
 
 use nexus_engine::ids::{DecisionId, Timeframe, Timestamp};
 use nexus_engine::order::Purpose;
 use nexus_engine::signal::Side;
-use nexus_engine::units::{Money, Price, Quantity};
+use nexus_engine::units::{Money, Percent, Price, Quantity};
 
 use super::lots::{Lot, Lots, Sum};
 use crate::cli::report::records::{Fill, Order, Position};
@@ -126,28 +124,6 @@ impl Trade {
     }
 }
 
-/// Stops that did not hold: what was left at a worse price than the stop in force, at an opening or within a bar.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(in super::super) struct BeyondStops {
-    /// So many exits.
-    pub(in super::super) exits: usize,
-    /// Of so many by a stop.
-    pub(in super::super) of: usize,
-    /// What they cost more than they would have cost at their stops.
-    pub(in super::super) cost: Money,
-}
-
-impl BeyondStops {
-    pub(super) fn of(lots: &[Lots<'_>]) -> Self {
-        let costs = lots.iter().flat_map(|lots| &lots.all).flat_map(Lot::costs_beyond_stop);
-        costs.fold(Self::default(), |sum, cost| Self {
-            exits: sum.exits + usize::from(cost > Money::ZERO),
-            of: sum.of + 1,
-            cost: sum.cost.plus(cost),
-        })
-    }
-}
-
 /// What a position made before fees, by prices and quantities alone.
 pub(super) fn gross(side: Side, entries: &Sum, exits: &Sum) -> Money {
     match side {
@@ -158,18 +134,28 @@ pub(super) fn gross(side: Side, entries: &Sum, exits: &Sum) -> Money {
 
 impl Lots<'_> {
     /// The closed positions.
-    pub(super) fn trades(&self, openings: &BTreeSet<Timestamp>) -> impl Iterator<Item = Trade> {
-        self.all.iter().filter_map(|lot| lot.trade(&self.account.username, openings))
+    pub(super) fn trades(&self) -> impl Iterator<Item = Trade> {
+        self.all.iter().filter_map(|lot| lot.trade(&self.account.username, self.allowance()))
+    }
+
+    fn allowance(&self) -> Percent {
+        self.account.limits.slippage_allowance_percent
+    }
+
+    /// What exits of stop kinds lost because the market had jumped over their stops.
+    pub(super) fn cost_of_gaps(&self) -> Money {
+        let gaps = self.all.iter().filter_map(|lot| Some((lot, lot.position?)));
+        gaps.fold(Money::ZERO, |sum, (lot, position)| sum.plus(lot.cost_of_gaps(position, self.allowance())))
     }
 
     /// Why positions were left, once for each exit that traded.
-    pub(super) fn exits(&self, openings: &BTreeSet<Timestamp>) -> impl Iterator<Item = ExitKind> {
-        self.all.iter().flat_map(|lot| lot.orders.iter().filter_map(|order| lot.exit_kind(order, openings)))
+    pub(super) fn exits(&self) -> impl Iterator<Item = ExitKind> {
+        self.all.iter().flat_map(|lot| lot.orders.iter().filter_map(|order| lot.exit_kind(order, self.allowance())))
     }
 }
 
 impl Lot<'_> {
-    fn trade(&self, user: &str, openings: &BTreeSet<Timestamp>) -> Option<Trade> {
+    fn trade(&self, user: &str, allowance: Percent) -> Option<Trade> {
         let position = self.position?;
         let (entries, exits) = (Sum::of(self.entries()), Sum::of(self.exits()));
         let last_exit = self
@@ -196,7 +182,7 @@ impl Lot<'_> {
             exit_price: exits.value.per_unit(exits.quantity),
             entry_value: entries.value,
             exit_value: exits.value,
-            exit: last_exit.and_then(|order| self.exit_kind(order, openings)),
+            exit: last_exit.and_then(|order| self.exit_kind(order, allowance)),
             gross: gross(position.side, &entries, &exits),
             fees: entries.fees.plus(exits.fees),
             net: position.realized,
@@ -204,28 +190,17 @@ impl Lot<'_> {
         })
     }
 
-    /// For each exit by a stop that traded, what it cost more than at the stop; zero when the stop held.
-    fn costs_beyond_stop(&self) -> impl Iterator<Item = Money> {
-        let is_stop = |order: &&&Order| {
-            matches!(order.purpose, Purpose::StopLoss | Purpose::BreakEven | Purpose::Trailing)
-                && self.fills_of(order.client_order_id).next().is_some()
-        };
-        let cost = |position: &Position, fill: &Fill| match position.side {
-            Side::Buy => fill.quantity.value_down(position.stop_loss).minus(fill.value()),
-            Side::Sell => fill.value().minus(fill.quantity.value_up(position.stop_loss)),
-        };
-        self.orders.iter().filter(is_stop).filter_map(move |order| {
-            let position = self.position?;
-            let fills = self.fills_of(order.client_order_id);
-            Some(fills.fold(Money::ZERO, |sum, fill| sum.plus(cost(position, fill).or_zero())))
-        })
+    fn cost_of_gaps(&self, position: &Position, allowance: Percent) -> Money {
+        let gaps = self.orders.iter().filter(|order| self.exit_kind(order, allowance) == Some(ExitKind::Gap));
+        let fills = gaps.flat_map(|order| self.fills_of(order.client_order_id));
+        fills.fold(Money::ZERO, |sum, fill| sum.plus(fill.quantity.value_up(beyond_the_stop(position, fill))))
     }
 
     /// Why this order left the position; none when it did not, or has not traded.
-    fn exit_kind(&self, order: &Order, openings: &BTreeSet<Timestamp>) -> Option<ExitKind> {
+    fn exit_kind(&self, order: &Order, allowance: Percent) -> Option<ExitKind> {
         let first = self.fills_of(order.client_order_id).next()?;
         let stop = |kind| match self.position {
-            Some(position) if jumped_over(position, order, first, openings) => Some(ExitKind::Gap),
+            Some(position) if has_jumped_over(position, first, allowance) => Some(ExitKind::Gap),
             Some(_) | None => Some(kind),
         };
         match order.purpose {
@@ -240,12 +215,15 @@ impl Lot<'_> {
     }
 }
 
-/// Whether a bar opened beyond the stop. A slow venue fills later than the mark that asked for the exit, so either time
-/// will do.
-fn jumped_over(position: &Position, order: &Order, fill: &Fill, openings: &BTreeSet<Timestamp>) -> bool {
+/// How much worse than its stop an exit filled; zero when it was not worse.
+fn beyond_the_stop(position: &Position, fill: &Fill) -> Price {
     let is_worse = match position.side {
         Side::Buy => fill.price < position.stop_loss,
         Side::Sell => fill.price > position.stop_loss,
     };
-    is_worse && (openings.contains(&fill.at) || openings.contains(&order.created_at))
+    if is_worse { fill.price.distance(position.stop_loss) } else { Price::ZERO }
+}
+
+fn has_jumped_over(position: &Position, fill: &Fill, allowance: Percent) -> bool {
+    beyond_the_stop(position, fill) > position.stop_loss.percent_up(allowance)
 }
