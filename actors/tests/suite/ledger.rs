@@ -91,6 +91,13 @@ impl MemoryLedger {
         self.tables.lock().decisions.values().cloned().collect()
     }
 
+    /// All that is written, as a text that can be compared.
+    pub fn contents(&self) -> String {
+        let tables = self.tables.lock();
+        let accounts: BTreeMap<_, _> = tables.accounts.iter().collect();
+        format!("{accounts:#?}\n{:#?}\n{:#?}\n{:?}", tables.decisions, tables.signals, tables.state)
+    }
+
     /// Orders of which it is not known whether the venue has them, or that have not left yet.
     pub fn doubts(&self) -> usize {
         let tables = self.tables.lock();

@@ -4,6 +4,7 @@ mod crashes;
 mod faults;
 mod flows;
 mod ledger;
+mod preview;
 mod router;
 mod stops;
 mod storms;

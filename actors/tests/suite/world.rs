@@ -30,6 +30,12 @@ pub const FEED: FeedId = FeedId(Uuid::from_u128(0xfeed));
 /// A clock that tests move.
 pub struct HandClock(AtomicI64);
 
+impl HandClock {
+    pub fn set(&self, now: Timestamp) {
+        self.0.store(now.micros(), Ordering::SeqCst);
+    }
+}
+
 impl Clock for HandClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_micros(self.0.load(Ordering::SeqCst))

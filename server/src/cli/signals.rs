@@ -143,10 +143,35 @@ fn in_words(answer: &Value) -> String {
 
 fn what_if_in_words(answer: &Value) -> String {
     let answers = answer.as_array().map_or(std::slice::from_ref(answer), Vec::as_slice);
-    let decisions = answers.iter().flat_map(|one| one["decisions"].as_array().into_iter().flatten());
+    let total = |name: &str| answers.iter().filter_map(|one| one[name].as_u64()).sum::<u64>();
+    let mut lines = vec![("accepted", total("accepted").to_string()), ("rejected", total("rejected").to_string())];
+    if total("undecidable") > 0 {
+        lines.push(("undecidable", total("undecidable").to_string()));
+    }
+    let rows: Vec<[String; 10]> = (1..).zip(answers).flat_map(|(n, one)| would_rows(n, one)).collect();
+    let heading = [
+        "SIGNAL",
+        "USER",
+        "VERDICT",
+        "QUANTITY",
+        "RISK",
+        "REASONS",
+        "LOSS LEFT",
+        "TRADES LEFT",
+        "POSITIONS LEFT",
+        "EXPOSURE LEFT",
+    ];
+    let table = output::table(heading, &rows);
+    format!("Nothing was decided. Now it would be:\n\n{}\n\n{table}", output::pairs(&lines))
+}
+
+/// The decisions that would be made on the `n`th signal; or what was wrong with it, as a row of its own.
+fn would_rows(n: usize, answer: &Value) -> Vec<[String; 10]> {
+    let decisions = answer["decisions"].as_array().map_or(std::slice::from_ref(answer), Vec::as_slice);
     let row = |one: &Value| {
         let left = |name| field(&one["left"], name);
         [
+            n.to_string(),
             field(one, "user_id"),
             field(one, "verdict"),
             field(one, "quantity"),
@@ -158,19 +183,7 @@ fn what_if_in_words(answer: &Value) -> String {
             left("exposure"),
         ]
     };
-    let heading = [
-        "USER",
-        "VERDICT",
-        "QUANTITY",
-        "RISK",
-        "REASONS",
-        "LOSS LEFT",
-        "TRADES LEFT",
-        "POSITIONS LEFT",
-        "EXPOSURE LEFT",
-    ];
-    let rows: Vec<[String; 9]> = decisions.map(row).collect();
-    format!("Nothing was decided. Afterwards there would be left:\n\n{}", output::table(heading, &rows))
+    decisions.iter().map(row).collect()
 }
 
 /// The reasons of one answer; of a signal that was refused in a list, what was wrong with it.
@@ -227,16 +240,6 @@ mod tests {
     }
 
     #[test]
-    fn a_what_if_is_told_with_what_would_be_left() {
-        let answer = json!({"dry_run": true, "decisions": [{"user_id": "u1", "verdict": "accepted", "quantity": "2400",
-            "risk": "4.80", "left": {"daily_loss": "5.19", "timeframe_trades": 0, "open_positions": 4, "exposure": "9.00"}}]});
-        let text = what_if_in_words(&answer);
-        let cells: Vec<&str> = text.lines().last().expect("a row").split_whitespace().collect();
-        assert_eq!(cells, ["u1", "accepted", "2400", "4.80", "5.19", "0", "4", "9.00"]);
-        assert!(text.starts_with("Nothing was decided."));
-    }
-
-    #[test]
     fn what_is_missing_is_named_by_its_flag() {
         let few = SignalFields { symbol: None, stop_loss: None, ..fields() };
         let error = from_fields(&few, String::new).unwrap_err();
@@ -258,5 +261,25 @@ USER  VERDICT   QUANTITY  RISK  REASONS
 u1    accepted  2400      4.80
 u2    rejected                  daily_loss_cap";
         assert_eq!(in_words(&answer), expected);
+    }
+
+    #[test]
+    fn a_what_if_is_told_with_what_would_be_left() {
+        let left = json!({"daily_loss": "4.99", "timeframe_trades": 0, "open_positions": 4, "exposure": "1.00"});
+        let one = json!({"dry_run": true, "decided": 2, "accepted": 1, "rejected": 1, "undecidable": 0, "decisions": [
+            {"user_id": "u1", "verdict": "accepted", "quantity": "2400", "risk": "4.80", "left": left},
+            {"user_id": "u2", "verdict": "rejected", "reasons": ["day_closed"], "left": left}]});
+        let list = json!([one, {"status": 422, "detail": "user_id names nobody"}]);
+        let expected = "\
+Nothing was decided. Now it would be:
+
+accepted  1
+rejected  1
+
+SIGNAL  USER  VERDICT   QUANTITY  RISK  REASONS               LOSS LEFT  TRADES LEFT  POSITIONS LEFT  EXPOSURE LEFT
+1       u1    accepted  2400      4.80                        4.99       0            4               1.00
+1       u2    rejected                  day_closed            4.99       0            4               1.00
+2                                       user_id names nobody";
+        assert_eq!(what_if_in_words(&list), expected);
     }
 }

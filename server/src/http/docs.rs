@@ -175,6 +175,10 @@ mod tests {
         }
         let conflict = &submit["responses"]["409"]["content"];
         assert!(conflict["application/problem+json"].is_object() && conflict["application/json"].is_null());
+        let parameters = submit["parameters"].as_array().expect("parameters");
+        assert!(parameters.iter().any(|one| one["name"] == "dry_run" && one["in"] == "query"));
+        let what_if = &document["components"]["schemas"]["WhatIf"]["properties"];
+        assert!(what_if["dry_run"].is_object() && what_if["signal_id"].is_null());
         let text = document.to_string();
         for (at, _) in text.match_indices("#/components/schemas/") {
             let name = text[at + 21..].split('"').next().expect("a name");

@@ -208,9 +208,18 @@ impl<S: Send + Sync> FromRequestParts<S> for DryRun {
         match query.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect::<Vec<_>>()[..] {
             [] | [("dry_run", "false")] => Ok(Self(false)),
             [("dry_run", "true")] => Ok(Self(true)),
-            _ => Err(Problem::malformed("the query may only say dry_run=true or dry_run=false, once")),
+            [("dry_run", _)] => Err(Problem::malformed("dry_run must be true or false")),
+            _ => Err(Problem::malformed(match query.iter().find(|(name, _)| name != "dry_run") {
+                Some((name, _)) => format!("there is no parameter {:?} here, only dry_run", shortened(name)),
+                None => "dry_run is given twice".to_owned(),
+            })),
         }
     }
+}
+
+/// So much of a caller's text as an answer may repeat.
+fn shortened(text: &str) -> String {
+    text.chars().take(40).collect()
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Paging {

@@ -30,12 +30,22 @@ const LIST_MAX: usize = 1_000;
 /// Signals of one request under way at once, in a list or a stream.
 pub const IN_FLIGHT_MAX: usize = 256;
 
+/// What a signal is answered with.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum OneAnswer {
+    /// Decided.
+    Decided(SignalAnswerBody),
+    /// Asked about with `dry_run=true`: how it would be decided.
+    WhatIf(WhatIfBody),
+}
+
 /// What one signal of a list is answered with.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum ListedAnswer {
-    /// Decided.
-    Answer(SignalAnswerBody),
+    /// Decided, or asked about.
+    Answer(OneAnswer),
     /// Not decided; says why. It can be sent again.
     Problem(Problem),
 }
@@ -51,7 +61,9 @@ pub enum ListedAnswer {
 /// in its place; status 207 says that some were not decided and carry a problem instead.
 ///
 /// With `dry_run=true` nothing is decided: the answer (`WhatIf`) says how a new signal like this would be decided now, and
-/// what each limit would have left. Its id does not matter and is not used up; signals of a list are judged each by itself.
+/// what each limit would have left: after the entry when it would be accepted, now when it would be refused. The verdict is
+/// that of a new signal, also when its id has been used, and the id is not used up. Signals of a list are judged each by
+/// itself against the present state. Streams cannot be asked about.
 #[utoipa::path(
     post, path = "/api/v1/signals", tag = "Signals",
     request_body(content((SignalBody = "application/json"), (String = "application/x-ndjson"))),
@@ -61,8 +73,7 @@ pub enum ListedAnswer {
         ("Idempotency-Key" = Option<String>, Header, description = "The same, when there is no `webhook-id`"),
     ),
     responses(
-        (status = 200, description = "Decided (for a list, a list of answers); with `dry_run=true` a `WhatIf` instead",
-            body = SignalAnswerBody),
+        (status = 200, description = "Decided, or asked about; for a list, a list of answers", body = OneAnswer),
         (status = 202, description = "Some decisions are not durable yet: ask for the signal later", body = SignalAnswerBody),
         (status = 207, description = "A list of which some were not decided", body = Vec<ListedAnswer>),
         (status = 409, description = "The id was used for another signal", body = Problem),
@@ -96,18 +107,23 @@ pub async fn submit(
 
 /// Says how signals would be decided, each by itself.
 async fn what_if(app: &App, feed: FeedId, request: Request) -> Result<Response, Problem> {
-    require_json(request.headers())?;
+    require_json(request.headers())
+        .map_err(|_| Problem::unsupported_media_type("application/json (a stream cannot be asked about)"))?;
+    let key = header_key(request.headers())?;
     let body = body::read(request, BODY_BYTES_MAX, app.settings.bounds.body_timeout).await?;
+    let preview = async |signal| Ok(OneAnswer::WhatIf(WhatIfBody::of(&app.engine.preview(signal).await?)));
     if !json::is_array(&body) {
         let body: SignalBody = json::decode(&body)?;
-        let signal = body.parse(feed, &fresh_key(), app.clock.now())?;
-        return Ok(axum::Json(WhatIfBody::of(&app.engine.preview(signal).await?)).into_response());
+        let signal = body.parse(feed, &key.unwrap_or_else(fresh_key), app.clock.now())?;
+        let answer: Result<OneAnswer, Problem> = preview(signal).await;
+        return Ok(axum::Json(answer?).into_response());
     }
     let mut answers = Vec::new();
-    for signal in parse_list(app, feed, json::decode(&body)?, None)? {
-        answers.push(WhatIfBody::of(&app.engine.preview(signal).await?));
+    // One after the other: a list that is only asked about leaves the engine to those that mean it.
+    for signal in parse_list(app, feed, json::decode(&body)?, key)? {
+        answers.push(preview(signal).await);
     }
-    Ok(axum::Json(answers).into_response())
+    list_response(answers)
 }
 
 fn status_of(answer: &SignalAnswerBody) -> StatusCode {
@@ -144,8 +160,8 @@ async fn submit_list(
     key: Option<String>,
 ) -> Result<Response, Problem> {
     let signals = parse_list(app, feed, bodies, key)?;
-    let answers: Vec<Result<SignalAnswerBody, Problem>> = futures::stream::iter(signals)
-        .map(|signal| async { Ok(SignalAnswerBody::of(&app.engine.submit(signal).await?)) })
+    let answers: Vec<Result<OneAnswer, Problem>> = futures::stream::iter(signals)
+        .map(|signal| async { Ok(OneAnswer::Decided(SignalAnswerBody::of(&app.engine.submit(signal).await?))) })
         .buffered(IN_FLIGHT_MAX)
         .collect()
         .await;
@@ -174,13 +190,14 @@ fn parse_list(app: &App, feed: FeedId, bodies: Vec<SignalBody>, key: Option<Stri
 }
 
 /// A list that failed altogether in one way is answered with that; otherwise every signal in its place.
-fn list_response(answers: Vec<Result<SignalAnswerBody, Problem>>) -> Result<Response, Problem> {
+fn list_response(answers: Vec<Result<OneAnswer, Problem>>) -> Result<Response, Problem> {
     let failed: Vec<StatusCode> = answers.iter().filter_map(|a| a.as_ref().err().map(Problem::status)).collect();
     let is_one_failure = failed.len() == answers.len() && failed.windows(2).all(|pair| pair[0] == pair[1]);
     if is_one_failure && let Some(Err(problem)) = answers.first() {
         return Err(problem.clone());
     }
-    let is_pending = answers.iter().flatten().any(|answer| answer.pending.is_some());
+    let is_pending =
+        answers.iter().flatten().any(|answer| matches!(answer, OneAnswer::Decided(one) if one.pending.is_some()));
     let status = match (failed.is_empty(), is_pending) {
         (false, _) => StatusCode::MULTI_STATUS,
         (true, true) => StatusCode::ACCEPTED,
@@ -237,8 +254,8 @@ mod tests {
     use nexus_actors::engine::SubmitError;
     use std::collections::BTreeMap;
 
-    fn answer(pending: Option<usize>) -> Result<SignalAnswerBody, Problem> {
-        Ok(SignalAnswerBody {
+    fn answer(pending: Option<usize>) -> Result<OneAnswer, Problem> {
+        Ok(OneAnswer::Decided(SignalAnswerBody {
             signal_id: String::new(),
             duplicate: false,
             decided: 0,
@@ -247,7 +264,7 @@ mod tests {
             reasons: BTreeMap::new(),
             pending,
             decisions: Vec::new(),
-        })
+        }))
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::fields::{FieldError, Fields};
 use super::time;
 
 /// Decisions shown in the answer to a signal; the rest is paged.
-const DECISIONS_SHOWN_MAX: usize = 100;
+pub(super) const DECISIONS_SHOWN_MAX: usize = 100;
 
 /// A feed's instruction for a symbol.
 #[derive(Clone, Debug, Deserialize, ToSchema)]

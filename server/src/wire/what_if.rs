@@ -10,10 +10,8 @@ use nexus_engine::headroom::Headroom;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::signals::DECISIONS_SHOWN_MAX;
 use super::time;
-
-/// Decisions shown in one answer, as of a real signal.
-const DECISIONS_SHOWN_MAX: usize = 100;
 
 /// How a signal would be decided now.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -29,9 +27,9 @@ pub struct WhatIfBody {
     pub rejected: usize,
     /// How often each reason would be given.
     pub reasons: BTreeMap<&'static str, usize>,
-    /// Subscribers whose account cannot be decided.
+    /// Subscribers whose account cannot be decided: theirs would stay pending.
     pub undecidable: usize,
-    /// The first 100, by user.
+    /// The first 100 of them, by user.
     pub decisions: Vec<WouldBody>,
 }
 

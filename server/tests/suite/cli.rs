@@ -284,6 +284,18 @@ fn an_operators_day() {
         answers["items"].as_array().or(answers.as_array()).unwrap().iter().map(|a| &a["duplicate"]).collect();
     assert_eq!(repeated, [true, false], "{answers}");
 
+    // Asking about it is no bad word, and uses no id up.
+    let file = engine.dir.path().join("signal.json");
+    let signal = serde_json::json!({"id": "s-9", "symbol": "EURUSD", "side": "buy", "timeframe": "3H",
+        "stop_loss": "1.08300", "take_profit": "1.08900"});
+    std::fs::write(&file, signal.to_string()).unwrap();
+    let check = ["signal", "check", "--api-key", &key, "--file", file.to_str().unwrap()];
+    let asked = engine.json(&check);
+    assert_eq!((&asked["dry_run"], &asked["reasons"]["stale_market_data"]), (&true.into(), &1.into()), "{asked}");
+    let text = engine.run(&check).expect_code(0).stdout;
+    assert!(text.contains("LOSS LEFT") && text.contains("stale_market_data"), "{text}");
+    assert_eq!(engine.send(&key, "s-9").expect_code(0).json()["duplicate"], false);
+
     let rotated = engine.json(&["feed", "rotate", "breakout"]);
     engine.send(&key, "s-2").expect_code(1).expect_error("HTTP 401");
     engine.send(rotated["api_key"].as_str().unwrap(), "s-2").expect_code(0);

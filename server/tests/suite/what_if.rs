@@ -52,12 +52,79 @@ async fn it_says_what_the_real_signal_then_gets_and_leaves_no_trace() {
     for field in ["verdict", "quantity", "risk", "user_id"] {
         assert_eq!(said["decisions"][0][field], real["decisions"][0][field], "{field}");
     }
-    assert_eq!(said["decisions"][0]["left"]["timeframe_trades"], 0);
-    assert_eq!(said["decisions"][0]["left"]["open_positions"], 4);
+    for id in ["decision_id", "client_order_id"] {
+        assert_eq!(said["decisions"][0][id], Value::Null, "{id}: there is no decision and no order");
+    }
+    let left = &said["decisions"][0]["left"];
+    assert_eq!((&left["timeframe_trades"], &left["open_positions"]), (&json!(0), &json!(4)));
+    assert_eq!((&left["orders_this_minute"], &left["risk_per_trade"]), (&json!(59), &json!("5.00")));
     // Now the same is refused, and so says the dry run: by what a new signal would get, not by what this id got.
     let again = what_if(&world, &signal("a")).await;
     assert_eq!(again["reasons"], json!({"duplicate_signal": 1}));
     assert!(again["decisions"][0]["left"]["duplicate_until"].is_string());
+    // What the first dry run said would be left is what is left.
+    for limit in ["timeframe_trades", "open_positions", "orders_this_minute"] {
+        assert_eq!(again["decisions"][0]["left"][limit], left[limit], "{limit}");
+    }
+    let metrics = world.engine.get("/api/v1/metrics", &world.admin).await.text;
+    for counted in ["nexus_decisions_total{verdict=\"accepted\"} 1\n", "nexus_signals_total 1\n"] {
+        assert!(metrics.contains(counted), "only the real signal counts: {metrics}");
+    }
+}
+
+/// Each limit's figure in a dry run goes down by what the real signal before it took.
+#[tokio::test]
+async fn what_is_left_goes_down_by_each_real_signal() {
+    let world = World::new().await;
+    let on_six_hours = |id: &str| {
+        let mut signal = signal(id);
+        signal["timeframe"] = json!("6H");
+        // Refused: its target is behind the market. So what is left is what is left now.
+        signal["take_profit"] = json!("1.08501");
+        signal
+    };
+    let left = async || what_if(&world, &on_six_hours("asked")).await["decisions"][0]["left"].clone();
+    let steps = |left: &Value, name: &str| {
+        let money: nexus_engine::units::Money = left[name].as_str().expect("a decimal").parse().expect("money");
+        money
+    };
+    let before = left().await;
+    let mut real = signal("real");
+    real["timeframe"] = json!("6H");
+    let said = what_if(&world, &real).await;
+    let decided = world.engine.post("/api/v1/signals", &world.feed, &real).await.body;
+    assert_eq!(decided["decisions"][0]["quantity"], said["decisions"][0]["quantity"]);
+    let after = left().await;
+    for (count, used) in
+        [("timeframe_trades", 1), ("open_positions", 1), ("orders_this_minute", 1), ("losing_trades", 0)]
+    {
+        let number = |left: &Value| left[count].as_u64().expect("a count");
+        assert_eq!(number(&before) - number(&after), used, "{count}");
+        assert_eq!(said["decisions"][0]["left"][count], after[count], "{count}");
+    }
+    for amount in ["daily_loss", "exposure"] {
+        assert!(steps(&after, amount) < steps(&before, amount), "{amount}: {before} {after}");
+    }
+    let promised = &said["decisions"][0];
+    let used = steps(&before, "daily_loss").minus(steps(&promised["left"], "daily_loss"));
+    assert_eq!(used, steps(promised, "risk"), "the whole worst case is reserved");
+    assert_eq!((&before["duplicate_until"], after["duplicate_until"].is_string()), (&Value::Null, true));
+}
+
+#[tokio::test]
+async fn a_list_is_answered_in_its_places_also_when_one_of_it_cannot_be_asked_about() {
+    let world = World::new().await;
+    let mut foreign = signal("b");
+    foreign["user_id"] = json!(uuid());
+    let list = json!([signal("a"), foreign, signal("c")]);
+    let dry = world.engine.post(DRY, &world.feed, &list).await;
+    assert_eq!(dry.status, 207, "{}", dry.text);
+    assert_eq!((&dry.body[0]["accepted"], &dry.body[2]["accepted"]), (&json!(1), &json!(1)));
+    assert_eq!(dry.body[1]["errors"][0]["field"], "user_id");
+    let real = world.engine.post("/api/v1/signals", &world.feed, &list).await;
+    assert_eq!((real.status, &real.body[1]), (dry.status, &dry.body[1]), "as it is refused for real");
+    let long: Vec<Value> = (0..1_001).map(|n| signal(&n.to_string())).collect();
+    assert_eq!(world.engine.post(DRY, &world.feed, &json!(long)).await.status, 422);
 }
 
 #[tokio::test]
@@ -86,10 +153,14 @@ async fn what_cannot_be_asked_is_refused_and_never_traded() {
     for query in ["dry_run=yes", "dryrun=true", "dry_run=true&dry_run=false", "dry_run=true&x=1", "dry_run"] {
         let answer = world.engine.post(&format!("/api/v1/signals?{query}"), &world.feed, &signal("a")).await;
         assert_eq!(answer.status, 400, "{query}: {}", answer.text);
+        let named = query.split('=').next().map(|name| if query.ends_with("x=1") { "\"x\"" } else { name });
+        assert!(answer.body["detail"].as_str().is_some_and(|detail| detail.contains(named.unwrap_or_default())));
         answer.check_problem();
     }
     let lines = world.engine.post_raw(DRY, &world.feed, "application/x-ndjson", signal("a").to_string()).await;
     assert_eq!(lines.status, 415, "{}", lines.text);
+    let query = format!("/api/v1/signals?{}=1", "x".repeat(5_000));
+    assert!(world.engine.post(&query, &world.feed, &signal("a")).await.text.len() < 500, "long names are not repeated");
     let mut wrong = signal("a");
     wrong["side"] = json!("up");
     assert_eq!(world.engine.post(DRY, &world.feed, &wrong).await.status, 422);

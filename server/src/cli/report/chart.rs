@@ -10,15 +10,16 @@ use nexus_engine::units::Money;
 
 use super::amounts::money;
 
-const WIDTH: f64 = 720.0;
-const LEFT: f64 = 64.0;
+/// As wide as a chart stands on a page, so that its letters have the size of the page's.
+const WIDTH: f64 = 460.0;
+const LEFT: f64 = 60.0;
 const RIGHT: f64 = 8.0;
 const TOP: f64 = 8.0;
 const BOTTOM: f64 = 18.0;
 /// Grid lines that are aimed at.
-const LINES: f64 = 4.0;
+const LINES: f64 = 3.0;
 /// Dates along the time axis.
-const DATES: i64 = 5;
+const DATES: i64 = 4;
 
 /// A chart.
 pub(super) struct Chart<'a> {
@@ -165,6 +166,6 @@ mod tests {
             dated: false,
         };
         // From 100 (at the bottom) to 110 (at the top), in the middle of the time.
-        assert_eq!(chart.line(&chart.scale()), "M64.0 108.0H388.0V8.0H712.0");
+        assert_eq!(chart.line(&chart.scale()), "M60.0 108.0H256.0V8.0H452.0");
     }
 }

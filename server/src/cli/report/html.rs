@@ -11,24 +11,25 @@ use nexus_engine::units::Money;
 use super::Report;
 use super::amounts::{count, money, percent, signed, used};
 use super::chart::Chart;
-use super::figures::{Results, UserFigures};
-use super::text::example;
+use super::figures::Results;
+use super::text::{example, gaps};
 use crate::wire::time;
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;--bg:#fbfbfa;--card:#fff;--ink:#1c1e21;--dim:#6a6f76;--line:#e4e5e7;--up:#0b7a53;--down:#b3261e;--curve:#2458c5}\
 @media(prefers-color-scheme:dark){:root{--bg:#111315;--card:#191c1f;--ink:#e8eaed;--dim:#9aa0a6;--line:#2c3035;--up:#4cc38a;--down:#ff8a80;--curve:#7ea8ff}}\
 *{box-sizing:border-box}body{margin:0;background:var(--bg);color:var(--ink);font:15px/1.5 system-ui,sans-serif;font-variant-numeric:tabular-nums}\
-main{max-width:1040px;margin:0 auto;padding:28px 20px 60px}h1{font-size:26px;margin:0 0 4px}h2{font-size:17px;margin:36px 0 12px}\
+main{max-width:1040px;margin:0 auto;padding:28px 20px 60px}h1{font-size:26px;line-height:1.25;margin:0 0 4px;overflow-wrap:anywhere}h2{font-size:17px;margin:36px 0 12px}\
 p{margin:0 0 12px}.dim{color:var(--dim)}.up{color:var(--up)}.down{color:var(--down)}\
-.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:12px;margin-top:20px}\
+.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(300px,44%),1fr));gap:12px;margin-top:20px}\
 .card,.user,.scroll{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:12px 16px}\
 .card b{display:block;font-size:21px;font-weight:600}.scroll{overflow-x:auto;padding:4px 16px}\
 table{border-collapse:collapse;width:100%;white-space:nowrap}th,td{padding:7px 12px 7px 0;text-align:right;border-bottom:1px solid var(--line)}\
-th{color:var(--dim);font-weight:500}th:first-child,td:first-child{text-align:left}tr:last-child td{border:0}\
-.users{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(460px,100%),1fr));gap:16px}.user h3{margin:0;font-size:15px}\
+th{color:var(--dim);font-weight:500}th:last-child,td:last-child{padding-right:0}th:first-child,td:first-child{text-align:left}tr:last-child td{border:0}\
+.note{margin:8px 0 0}.pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(380px,100%),1fr));gap:0 16px;align-items:start}\
+.users{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(460px,100%),1fr));gap:16px;align-items:start}.user h3{margin:0;font-size:15px}\
 .chart{display:block;width:100%;height:auto}.chart text{font-size:11px;fill:var(--dim)}.grid{stroke:var(--line);stroke-width:1}\
-.line{fill:none;stroke:var(--curve);stroke-width:1.6}.drawdown .line{stroke:var(--down)}.drawdown .area{fill:var(--down);opacity:.16}\
+.line{fill:none;stroke:var(--curve);stroke-width:1.6}.drawdown{margin-top:8px}.drawdown .line{stroke:var(--down)}.drawdown .area{fill:var(--down);opacity:.16}\
 pre{margin:0;padding:14px 0;white-space:pre-wrap;font:13px/1.55 ui-monospace,monospace}code{font:13px ui-monospace,monospace;overflow-wrap:anywhere}";
 
 pub(super) fn of(report: &Report) -> String {
@@ -72,12 +73,16 @@ fn cards(report: &Report) -> String {
         (
             "worst day of a user",
             worst.map_or_else(none, |(_, day)| coloured(day.net)),
-            worst.map_or_else(none, |(user, day)| format!("{} on {}", escape(user), day.day)),
+            worst.map_or_else(none, |(user, day)| format!("{} on {}", escape(user), day.day))
+                + &all.worst_day.map_or_else(String::new, |day| format!("; of all {} on {}", signed(day.net), day.day)),
         ),
         (
             "largest drawdown",
             deepest.map_or_else(none, |(_, fall)| coloured(fall.amount.negated())),
-            deepest.map_or_else(none, |(user, fall)| format!("{} of {}", percent(fall.percent), escape(user))),
+            deepest.map_or_else(none, |(user, fall)| {
+                let from = fall.from.or(report.facts.first).map_or_else(none, |from| from.day().to_string());
+                format!("{} of {}, {from} to {}", percent(fall.percent), escape(user), fall.to.day())
+            }),
         ),
         (
             "decisions",
@@ -113,19 +118,18 @@ fn tables(report: &Report) -> String {
     let limits = figures.limits.iter().map(|busiest| {
         let (used, allowed) = used(busiest);
         let at = time::format(busiest.at);
-        vec![escape(&busiest.limit), used, allowed, percent(busiest.share()), escape(&busiest.user), at]
+        vec![busiest.limit.to_string(), used, allowed, percent(busiest.share()), escape(&busiest.user), at]
     });
     let refused = figures.refused.iter().map(|(reason, n)| vec![escape(reason), count(*n)]);
     let exits = figures.exits.iter().map(|(kind, n)| vec![kind.in_words().to_owned(), count(*n)]);
     [
         table("Users", &["user", "began", "now", "P&amp;L", "trades", "win rate", "worst day", "drawdown"], users),
         table("Limits: the most that was ever used of each", &["limit", "used", "of", "share", "by", "at"], limits),
-        table("Refused, by reason", &["reason", "decisions"], refused),
-        table("Exits, by kind", &["kind", "exits"], exits),
         format!(
-            "<p class=\"dim\">A gap is a stop that the market jumped over: filled beyond the slippage that its size allowed for. \
-             Together they cost {} more than at the prices of their stops.</p>",
-            money(figures.cost_of_gaps)
+            "<div class=\"pair\"><div>{}</div><div>{}</div></div>",
+            table("Refused, by reason", &["reason", "decisions"], refused),
+            table("Exits, by kind", &["kind", "exits"], exits)
+                + &format!("<p class=\"dim note\">{}.</p>", gaps(figures))
         ),
     ]
     .join("\n")
@@ -143,13 +147,21 @@ fn table(title: &str, heading: &[&str], rows: impl Iterator<Item = Vec<String>>)
 
 fn charts(report: &Report) -> String {
     let span = span(report);
-    let users: String = report.figures.users.iter().map(|user| charts_of(user, span)).collect();
-    format!("<h2>Equity and drawdown, as realised</h2><div class=\"users\">{users}</div>")
+    let figures = &report.figures;
+    let users = figures.users.iter().map(|user| charts_of(&escape(&user.username), &user.results, span));
+    let all = if figures.users.len() > 1 { charts_of("all together", &figures.together, span) } else { String::new() };
+    let users: String = users.collect();
+    format!("<h2>Equity and drawdown, as realised</h2><div class=\"users\">{all}{users}</div>")
 }
 
-fn charts_of(user: &UserFigures, span: (Timestamp, Timestamp)) -> String {
-    let Results { curve, net, .. } = &user.results;
-    let name = escape(&user.username);
+fn charts_of(name: &str, results: &Results, span: (Timestamp, Timestamp)) -> String {
+    let Results { curve, net, .. } = results;
+    if curve.points.is_empty() {
+        let start = money(curve.start);
+        return format!(
+            "<div class=\"user\"><h3>{name}</h3><p class=\"dim\">Nothing was realised: {start} all the time.</p></div>"
+        );
+    }
     let falls = curve.falls();
     let equity = Chart {
         title: &format!("equity of {name}"),
@@ -157,7 +169,7 @@ fn charts_of(user: &UserFigures, span: (Timestamp, Timestamp)) -> String {
         points: &curve.points,
         start: curve.start,
         span,
-        height: 180.0,
+        height: 150.0,
         filled: false,
         dated: false,
     };
@@ -166,7 +178,7 @@ fn charts_of(user: &UserFigures, span: (Timestamp, Timestamp)) -> String {
         class: "drawdown",
         points: &falls,
         start: Money::ZERO,
-        height: 100.0,
+        height: 92.0,
         filled: true,
         dated: true,
         ..equity
@@ -177,7 +189,7 @@ fn charts_of(user: &UserFigures, span: (Timestamp, Timestamp)) -> String {
 
 fn examples(report: &Report) -> String {
     let figures = &report.figures;
-    let named = [("the largest win", &figures.largest_win), ("the largest loss", &figures.largest_loss)];
+    let named = [("largest win", &figures.largest_win), ("largest loss", &figures.largest_loss)];
     let texts = named.into_iter().filter_map(|(name, trade)| Some(escape(&example(name, trade.as_ref()?))));
     let texts = texts.collect::<Vec<_>>().join("\n\n");
     if texts.is_empty() {

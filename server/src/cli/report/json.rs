@@ -63,7 +63,7 @@ fn limit(busiest: &Busiest) -> Value {
         Unit::Percent => json!(Percent::from_steps(steps).to_string()),
         Unit::Count => json!(steps),
     };
-    json!({"limit": busiest.limit, "user": busiest.user, "at": time::format(busiest.at), "used": show(busiest.used),
+    json!({"limit": busiest.limit.to_string(), "user": busiest.user, "at": time::format(busiest.at), "used": show(busiest.used),
         "allowed": show(busiest.allowed), "percent": busiest.share().to_string()})
 }
 

@@ -10,6 +10,8 @@ mod figures;
 mod html;
 mod json;
 mod records;
+#[cfg(test)]
+mod story;
 mod text;
 
 use std::collections::BTreeSet;

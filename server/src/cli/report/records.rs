@@ -173,17 +173,46 @@ struct DecisionHead {
     reasons: Vec<String>,
 }
 
+/// What the engine answers about a user, lists newest first.
+pub(super) struct Answers {
+    pub(super) user: Value,
+    pub(super) risk_status: Value,
+    pub(super) decisions: Vec<Value>,
+    pub(super) orders: Vec<Value>,
+    pub(super) fills: Vec<Value>,
+    pub(super) positions: Vec<Value>,
+}
+
+impl Answers {
+    async fn ask(client: &Client, id: &str) -> anyhow::Result<Self> {
+        let path = format!("/api/v1/users/{id}");
+        Ok(Self {
+            user: client.get(&path).await?,
+            risk_status: client.get(&format!("{path}/risk-status")).await?,
+            decisions: client.all(&format!("{path}/decisions")).await?,
+            orders: client.all(&format!("{path}/orders")).await?,
+            fills: client.all(&format!("{path}/fills")).await?,
+            positions: client.all(&format!("{path}/positions?closed=true")).await?,
+        })
+    }
+}
+
 impl Account {
     /// Reads what `feed_id` made of the user's account.
     pub(super) async fn read(client: &Client, user: &RunUser, feed_id: &str) -> anyhow::Result<Self> {
-        let path = format!("/api/v1/users/{}", user.id);
-        let object: UserObject = read(&client.get(&path).await?)?;
-        let mut decisions: Vec<Decision> = whole_list(client, &format!("{path}/decisions")).await?;
+        let answers = Answers::ask(client, &user.id).await?;
+        Self::of(user, feed_id, &answers).with_context(|| format!("the record of {}", user.username))
+    }
+
+    /// Keeps of the answers what belongs to the decisions of `feed_id`.
+    pub(super) fn of(user: &RunUser, feed_id: &str, answers: &Answers) -> anyhow::Result<Self> {
+        let UserObject { currency, limits } = read(&answers.user)?;
+        let RiskStatus { equity, open_positions: mut open } = read(&answers.risk_status)?;
+        let mut decisions: Vec<Decision> = oldest_first(&answers.decisions)?;
+        let mut orders: Vec<Order> = oldest_first(&answers.orders)?;
+        let mut fills: Vec<Fill> = oldest_first(&answers.fills)?;
+        let mut positions: Vec<Position> = oldest_first(&answers.positions)?;
         decisions.retain(|decision| decision.feed_id == feed_id);
-        let mut orders: Vec<Order> = whole_list(client, &format!("{path}/orders")).await?;
-        let mut fills: Vec<Fill> = whole_list(client, &format!("{path}/fills")).await?;
-        let mut positions: Vec<Position> = whole_list(client, &format!("{path}/positions?closed=true")).await?;
-        let RiskStatus { equity, open_positions: mut open } = read(&client.get(&format!("{path}/risk-status")).await?)?;
         let accepted: BTreeSet<DecisionId> =
             decisions.iter().filter(|d| d.plan().is_some()).map(|decision| decision.id).collect();
         let realized_by_all = fills.iter().fold(Money::ZERO, |sum, fill| sum.plus(fill.realized));
@@ -194,10 +223,10 @@ impl Account {
         open.retain(|position| accepted.contains(&position.decision_id));
         Ok(Self {
             username: user.username.clone(),
-            currency: object.currency,
+            currency,
             starting_equity: user.starting_equity,
             equity,
-            limits: object.limits,
+            limits,
             decisions,
             orders,
             fills,
@@ -208,10 +237,8 @@ impl Account {
     }
 }
 
-/// A whole list, oldest first.
-async fn whole_list<T: DeserializeOwned>(client: &Client, path: &str) -> anyhow::Result<Vec<T>> {
-    let items = client.all(path).await?;
-    items.iter().rev().map(read).collect::<anyhow::Result<_>>().with_context(|| format!("the answer of {path}"))
+fn oldest_first<T: DeserializeOwned>(items: &[Value]) -> anyhow::Result<Vec<T>> {
+    items.iter().rev().map(read).collect()
 }
 
 fn read<T: DeserializeOwned>(item: &Value) -> anyhow::Result<T> {

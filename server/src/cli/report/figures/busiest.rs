@@ -1,15 +1,43 @@
 //! The largest share that was ever used of each limit, by whom and when.
 //!
 //! Looked at where a limit can only rise: at acceptances. What is open at once is counted from the first word of a
-//! decision to the end of its position, as the engine counts it; what came to nothing uses up nothing here.
+//! decision to the end of its position, as the engine counts it. What came to nothing gives all back that it used up,
+//! but for its place in the minute: an order that was sent was sent.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use nexus_engine::ids::{Day, Timeframe, Timestamp};
 use nexus_engine::units::{Money, Percent};
 
 use super::lots::{Lot, Lots};
 use super::percent_up;
+
+/// What is limited, in the order in which it is told.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(in super::super) enum Limit {
+    /// The worst loss that was admitted of the day's cap.
+    DailyLoss,
+    TradeRisk,
+    /// Trades of a timeframe in a day.
+    Trades(Timeframe),
+    Positions,
+    Exposure,
+    OrdersPerMinute,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DailyLoss => f.write_str("loss admitted in a day"),
+            Self::TradeRisk => f.write_str("risk of one trade"),
+            Self::Trades(timeframe) => write!(f, "{timeframe} trades in a day"),
+            Self::Positions => f.write_str("positions at once"),
+            Self::Exposure => f.write_str("exposure"),
+            Self::OrdersPerMinute => f.write_str("orders in a minute"),
+        }
+    }
+}
 
 /// In what a limit is counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,8 +53,7 @@ pub(in super::super) enum Unit {
 /// The largest use of one limit.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(in super::super) struct Busiest {
-    /// What is limited.
-    pub(in super::super) limit: String,
+    pub(in super::super) limit: Limit,
     pub(in super::super) user: String,
     pub(in super::super) at: Timestamp,
     pub(in super::super) unit: Unit,
@@ -54,42 +81,45 @@ pub(super) fn of_all(lots: &[Lots<'_>]) -> Vec<Busiest> {
             None => largest.push(found),
         }
     }
+    largest.sort_by_key(|busiest| busiest.limit);
     largest
 }
 
 fn of_account(lots: &Lots<'_>) -> Vec<Busiest> {
     let limits = &lots.account.limits;
-    let all: Vec<&Lot<'_>> = lots.all.iter().filter(|lot| !lot.came_to_nothing()).collect();
     let mut uses = Vec::new();
     let mut of_day: BTreeMap<(Timeframe, Day), i64> = BTreeMap::new();
-    for (n, lot) in all.iter().enumerate() {
-        let (at, plan) = (lot.decision.at, lot.plan);
-        let mut add = |limit: String, unit: Unit, used: i64, allowed: i64| {
+    for (n, lot) in lots.all.iter().enumerate() {
+        let (at, plan, until_now) = (lot.decision.at, lot.plan, &lots.all[..=n]);
+        let mut add = |limit: Limit, unit: Unit, used: i64, allowed: i64| {
             uses.push(Busiest { limit, user: lots.account.username.clone(), at, unit, used, allowed });
         };
+        let in_minute = until_now.iter().filter(|other| at.micros() - other.decision.at.micros() < MINUTE_US);
+        add(Limit::OrdersPerMinute, Unit::Count, count_of(in_minute.count()), limits.max_orders_per_minute.into());
+        if lot.came_to_nothing() {
+            continue;
+        }
         let admitted = plan.used_before.plus(plan.risk);
-        add("loss admitted in a day".into(), Unit::Money, admitted.steps(), plan.cap.steps());
+        add(Limit::DailyLoss, Unit::Money, admitted.steps(), plan.cap.steps());
         let percent = percent_up(plan.risk.steps(), plan.equity.steps(), 1);
-        add("risk of one trade".into(), Unit::Percent, percent.steps(), limits.max_risk_percent.steps());
+        add(Limit::TradeRisk, Unit::Percent, percent.steps(), limits.max_risk_percent.steps());
         let count = of_day.entry((plan.timeframe, at.day())).or_insert(0);
         *count += 1;
         let allowed = limits.timeframes.get(&plan.timeframe).copied().unwrap_or(0);
-        add(format!("{} trades in a day", plan.timeframe), Unit::Count, *count, allowed.into());
-        let open: Vec<&&Lot<'_>> = all[..=n].iter().filter(|other| other.is_open_at(at)).collect();
-        add("positions at once".into(), Unit::Count, count_of(open.len()), limits.max_open_positions.into());
+        add(Limit::Trades(plan.timeframe), Unit::Count, *count, allowed.into());
+        let open: Vec<&Lot<'_>> = until_now.iter().filter(|other| other.is_open_at(at)).collect();
+        add(Limit::Positions, Unit::Count, count_of(open.len()), limits.max_open_positions.into());
         let worth = open.iter().fold(Money::ZERO, |sum, lot| sum.plus(lot.plan.quantity.value_up(lot.plan.sized_at)));
-        add("exposure".into(), Unit::Money, worth.steps(), limits.max_exposure.steps());
-        let in_minute = all[..=n].iter().filter(|other| at.micros() - other.decision.at.micros() < MINUTE_US);
-        add("orders in a minute".into(), Unit::Count, count_of(in_minute.count()), limits.max_orders_per_minute.into());
+        add(Limit::Exposure, Unit::Money, worth.steps(), limits.max_exposure.steps());
     }
     uses
 }
 
 impl Lot<'_> {
-    /// Whether it was decided by then and not closed before.
+    /// Whether it was decided by then, was not closed before, and came to something.
     fn is_open_at(&self, at: Timestamp) -> bool {
         let closed_at = self.position.and_then(|position| position.closed_at);
-        self.decision.at <= at && closed_at.is_none_or(|closed_at| closed_at > at)
+        self.decision.at <= at && !self.came_to_nothing() && closed_at.is_none_or(|closed_at| closed_at > at)
     }
 }
 
