@@ -13,6 +13,7 @@ mod stdin;
 use std::io::{self, BufReader, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
@@ -26,7 +27,7 @@ use super::{BadUse, output, secret};
 use drive::{Replay, Session};
 use marks::Quoting;
 
-/// The step of prices that marks are pushed in.
+/// The step of prices when nothing is said.
 const TICK: &str = "0.00001";
 /// What the bars are of when nothing is said.
 const SYMBOL: &str = "EURUSD";
@@ -72,6 +73,9 @@ pub(crate) struct MarketArgs {
     /// The distance between bid and ask
     #[arg(long, default_value = SPREAD, value_name = "PRICE")]
     spread: Price,
+    /// The step of its prices, that of the instrument
+    #[arg(long, default_value = TICK, value_name = "PRICE")]
+    tick: Price,
     /// The name of the feed
     #[arg(long, default_value = FEED, value_name = "NAME")]
     feed: String,
@@ -81,7 +85,12 @@ impl MarketArgs {
     /// What holds when nothing is said.
     pub(crate) fn usual() -> Self {
         let said = "the default is one that the command line would take";
-        Self { symbol: SYMBOL.parse().expect(said), spread: SPREAD.parse().expect(said), feed: FEED.to_owned() }
+        Self {
+            symbol: SYMBOL.parse().expect(said),
+            spread: SPREAD.parse().expect(said),
+            tick: TICK.parse().expect(said),
+            feed: FEED.to_owned(),
+        }
     }
 }
 
@@ -125,8 +134,7 @@ pub(crate) async fn replay_bars(
     name: &str,
     input: impl io::BufRead,
 ) -> anyhow::Result<Report> {
-    let tick = TICK.parse().map_err(|error| anyhow::anyhow!("the tick {TICK}: {error}"))?;
-    let quoting = Quoting::new(market.symbol.clone(), market.spread, tick)?;
+    let quoting = Quoting::new(market.symbol.clone(), market.spread, market.tick)?;
     let bars = bars::read(input, name, &quoting)?;
     let mut session = Session::open(args, environ, &market.feed, market.symbol.as_str(), how.users).await?;
     let progress = io::stderr().is_terminal();
@@ -136,7 +144,21 @@ pub(crate) async fn replay_bars(
 }
 
 async fn gather(session: &mut Session<'_>, facts: &RunFacts) -> anyhow::Result<Report> {
-    report::gather(session.admin_again().await?, facts).await
+    // All of it only asks, so an engine that is killed meanwhile is waited for and asked again.
+    let (began, mut wait) = (Instant::now(), Duration::from_millis(50));
+    loop {
+        let gathered = match session.admin_again().await {
+            Ok(admin) => report::gather(admin, facts).await,
+            Err(error) => Err(error),
+        };
+        match gathered {
+            Err(error) if drive::may_pass(&error) && began.elapsed() < drive::PATIENCE => {
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(Duration::from_secs(2));
+            }
+            gathered => return gathered,
+        }
+    }
 }
 
 /// Prints the report, and writes its page where that is wanted. What does not add up is a failure.

@@ -162,6 +162,9 @@ pub struct UserBody {
     pub trading_enabled: bool,
     /// Whether the user's inputs failed so often that a person must look.
     pub quarantined: bool,
+    /// What the account began with.
+    #[schema(example = "500.00")]
+    pub starting_equity: String,
     /// Starting equity and realised profit and loss.
     #[schema(example = "500.00")]
     pub equity: String,
@@ -182,6 +185,7 @@ impl UserBody {
             role: user.role.as_str(),
             trading_enabled: account.trading_enabled,
             quarantined: account.quarantined,
+            starting_equity: account.starting_equity.to_string(),
             equity: account.equity().to_string(),
             currency: account.currency.to_string(),
             limits: LimitsBody::of(&account.limits),

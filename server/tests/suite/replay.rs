@@ -251,10 +251,13 @@ fn a_feed_of_one_s_own_comes_from_stdin_and_a_wrong_line_is_named() {
     let report = report_of(&run(&[&first, signal, &last]));
     assert_eq!((&report["marks"], &report["signals"], &report["decisions"]), (&2.into(), &1.into(), &2.into()));
     assert_eq!(report["exits"]["take_profit"], 1, "of the two, the poorer one could be sized: {report}");
-    let output = run(&[&first, "{\"hello\":1}", signal]);
-    let words = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{words}");
-    assert!(words.contains("line 2"), "{words}");
+    let nameless = signal.replace("\"id\":\"one\",", "");
+    for (line, why) in [("{\"hello\":1}", "neither a mark"), (nameless.as_str(), "without an id")] {
+        let output = run(&[&first, line, signal]);
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{words}");
+        assert!(words.contains("line 2") && words.contains(why), "{words}");
+    }
 }
 
 #[test]

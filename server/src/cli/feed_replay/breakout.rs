@@ -143,7 +143,7 @@ impl Series {
         if distance.is_zero() {
             return None;
         }
-        let (entry, gain) = (candle.close, Price::from_steps(distance.steps().saturating_mul(TARGET_R)));
+        let (entry, gain) = (candle.close.floor_to(tick), Price::from_steps(distance.steps().saturating_mul(TARGET_R)));
         let (stop, target) = match side {
             Side::Buy => (entry.minus(distance).floor_to(tick), entry.plus(gain).floor_to(tick)),
             Side::Sell => (entry.plus(distance).ceil_to(tick), entry.minus(gain).ceil_to(tick)),

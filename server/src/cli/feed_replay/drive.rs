@@ -23,7 +23,7 @@ use crate::cli::report::{RunFacts, RunUser};
 use crate::cli::{output, secret};
 
 /// How long an engine that does not answer is waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// The wait before the first repetition; doubled each time …
 const AGAIN_AFTER_MIN: Duration = Duration::from_millis(50);
 /// … up to this.
@@ -114,6 +114,14 @@ impl<'a> Session<'a> {
     }
 }
 
+/// Whether another attempt can help: the engine was not there, or says that it has no time.
+pub(super) fn may_pass(error: &anyhow::Error) -> bool {
+    match error.downcast_ref::<Problem>() {
+        Some(problem) => is_passing(problem.status),
+        None => error.chain().any(<dyn std::error::Error>::is::<reqwest::Error>),
+    }
+}
+
 /// Whether the same request may succeed a little later.
 fn is_passing(status: StatusCode) -> bool {
     [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE, StatusCode::BAD_GATEWAY].contains(&status)
@@ -141,17 +149,20 @@ async fn followers(admin: &Client, feed_id: &str, count: u32) -> anyhow::Result<
     let mut users = Vec::new();
     for n in 0..count {
         let username = format!("replay-{:02}", n + 1);
-        let starting_equity = equity_of(n, count);
+        let equity = equity_of(n, count);
         let found = known.iter().find(|user| user["username"] == json!(username));
         let user = match found {
             Some(user) => user.clone(),
             None => {
                 let body = json!({"username": username, "password": secret::make_password(), "role": "user",
-                    "equity": starting_equity.to_string(), "currency": "USD"});
+                    "equity": equity.to_string(), "currency": "USD"});
                 admin.post("/api/v1/users", &body).await?
             }
         };
         let id = user["id"].as_str().context("the engine shows no id of a user")?.to_owned();
+        // Of a user who was there before, what the account really began with.
+        let starting_equity = user["starting_equity"].as_str().and_then(|text| text.parse().ok());
+        let starting_equity = starting_equity.context("the engine shows no starting equity of a user")?;
         let path = format!("/api/v1/feeds/{feed_id}/subscribers/{id}");
         admin.send(Method::PUT, &path, Body::Json(&json!({}))).await?;
         users.push(RunUser { id, username, starting_equity });

@@ -53,6 +53,7 @@ struct Line<'a> {
     bid: Option<&'a RawValue>,
     #[serde(borrow)]
     stop_loss: Option<&'a RawValue>,
+    id: Option<String>,
     at: Option<String>,
 }
 
@@ -68,6 +69,7 @@ async fn send(session: &Session<'_>, line: &[u8], facts: &mut RunFacts) -> anyho
         return Ok(());
     }
     anyhow::ensure!(kind.stop_loss.is_some(), "is neither a mark (with a bid) nor a signal (with a stop_loss)");
+    anyhow::ensure!(kind.id.is_some(), "is a signal without an id: repeated, it would be decided twice");
     session.send_signal(text).await?;
     facts.signals += 1;
     Ok(())
