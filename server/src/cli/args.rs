@@ -237,7 +237,7 @@ pub(crate) struct SendArgs {
     /// The feed's key
     #[arg(long, env = "NEXUS_FEED_KEY", hide_env_values = true, value_name = "KEY")]
     pub(crate) api_key: Option<String>,
-    /// One signal or an array of them as JSON, or - for stdin
+    /// One signal or an array of them as JSON, or one signal a line, or - for stdin
     #[arg(long, value_name = "FILE", conflicts_with = "SignalFields")]
     pub(crate) file: Option<PathBuf>,
     #[command(flatten)]

@@ -2,12 +2,12 @@
 //!
 //! The command is done when the signal is decided; that a decision is a rejection is an answer, not a failure.
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use nexus_config::{ClientConfig, Environ};
 use reqwest::Method;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::args::{ClientArgs, SendArgs, SignalArgs, SignalCommand, SignalFields};
@@ -35,7 +35,7 @@ async fn post(
     let key = send.api_key.as_deref().filter(|key| !key.is_empty());
     let key = key.ok_or_else(|| BadUse("a feed's key is needed: --api-key or NEXUS_FEED_KEY".into()))?;
     let body = match &send.file {
-        Some(path) => read_signals(path)?,
+        Some(path) => signals_in(&secret::read_input(path)?, &secret::input_name(path))?,
         None => {
             let new_id = || uuid::Uuid::now_v7().to_string();
             serde_json::to_vec(&from_fields(&send.fields, new_id)?).context("a signal as JSON")?
@@ -51,12 +51,24 @@ async fn post(
     Ok(ExitCode::SUCCESS)
 }
 
-/// The file as it is; that it is JSON is checked here, where the error can name the line.
-fn read_signals(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let bytes = secret::read_input(path)?;
-    serde_json::from_slice::<&serde_json::value::RawValue>(&bytes)
-        .map_err(|error| BadUse(format!("{} is not JSON: {error}", secret::input_name(path))))?;
-    Ok(bytes)
+/// One signal or an array as it is; signals one after the other, as in NDJSON, as one array. Numbers keep the digits that
+/// were typed; that it is JSON is checked here, where the error can name the line.
+fn signals_in(bytes: &[u8], name: &str) -> Result<Vec<u8>, BadUse> {
+    let values: Vec<&RawValue> = serde_json::Deserializer::from_slice(bytes)
+        .into_iter()
+        .collect::<Result<_, _>>()
+        .map_err(|error| BadUse(format!("{name} is not JSON: {error}")))?;
+    match values.as_slice() {
+        [] => Err(BadUse(format!("{name} holds no signal"))),
+        [only] => Ok(only.get().as_bytes().to_vec()),
+        several if several.iter().any(|value| value.get().starts_with('[')) => {
+            Err(BadUse(format!("{name} holds an array among others: one array, or one signal a line")))
+        }
+        several => {
+            let signals: Vec<&str> = several.iter().map(|signal| signal.get()).collect();
+            Ok(format!("[{}]", signals.join(",")).into_bytes())
+        }
+    }
 }
 
 /// Numbers stay texts: what the operator typed is what arrives.
@@ -209,6 +221,22 @@ mod tests {
         let signal = from_fields(&more, || "new".into()).unwrap();
         assert_eq!(signal["id"], "opt-1");
         assert_eq!(signal["protection"], json!({"trail_distance": "0.0010", "max_hold_minutes": 540}));
+    }
+
+    #[test]
+    fn a_file_holds_a_signal_or_an_array_or_one_signal_a_line() {
+        let read = |text: &str| signals_in(text.as_bytes(), "x").map(|body| String::from_utf8(body).unwrap());
+        assert_eq!(read(" {\"stop_loss\":1.10}\n").unwrap(), "{\"stop_loss\":1.10}");
+        assert_eq!(read("[{\"id\":\"1\"}]").unwrap(), "[{\"id\":\"1\"}]");
+        let lines = read("{\"id\":\"1\",\"stop_loss\":1.10}\r\n\n{\"id\":\"2\"}\n").unwrap();
+        assert_eq!(lines, "[{\"id\":\"1\",\"stop_loss\":1.10},{\"id\":\"2\"}]", "the digits are those that were typed");
+        for (text, why) in [
+            ("", "x holds no signal"),
+            ("{}\n{", "x is not JSON: EOF while parsing an object at line 2 column 1"),
+            ("{}\n[]", "x holds an array among others: one array, or one signal a line"),
+        ] {
+            assert_eq!(read(text).unwrap_err().to_string(), why);
+        }
     }
 
     #[test]

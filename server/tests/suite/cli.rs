@@ -270,6 +270,20 @@ fn an_operators_day() {
     assert_eq!((&answer["rejected"], &answer["duplicate"]), (&1.into(), &false.into()), "{answer}");
     assert_eq!(engine.send(&key, "s-1").expect_code(0).json()["duplicate"], true);
 
+    // A file may hold one signal a line; they are answered in their order.
+    let line = |id: &str| {
+        format!(
+            r#"{{"id":"{id}","symbol":"EURUSD","side":"buy","timeframe":"3H","stop_loss":1.083,"take_profit":1.089}}"#
+        )
+    };
+    let lines = engine.dir.path().join("signals.ndjson");
+    std::fs::write(&lines, format!("{}\n{}\n", line("s-1"), line("s-3"))).unwrap();
+    let arguments = ["signal", "send", "--json", "--file", lines.to_str().unwrap()];
+    let answers = finish(engine.command(&arguments).env("NEXUS_FEED_KEY", &key)).expect_code(0).json();
+    let repeated: Vec<&Value> =
+        answers["items"].as_array().or(answers.as_array()).unwrap().iter().map(|a| &a["duplicate"]).collect();
+    assert_eq!(repeated, [true, false], "{answers}");
+
     // Asking about it is no bad word, and uses no id up.
     let file = engine.dir.path().join("signal.json");
     let signal = serde_json::json!({"id": "s-9", "symbol": "EURUSD", "side": "buy", "timeframe": "3H",

@@ -224,6 +224,44 @@ mod tests {
     }
 
     #[test]
+    fn a_range_counts_the_jump_from_the_bar_before_and_older_bars_count_for_nothing() {
+        let mut strategy = strategy();
+        for hour in 0..3 {
+            strategy.close(&bar(hour, "1.20", "1.18", "1.19"));
+        }
+        for hour in 3..65 {
+            strategy.close(&bar(hour, "1.11", "1.09", "1.10"));
+        }
+        // The first of the twenty fell from 1.19 to 1.09: (0.10 + 19 x 0.02) / 20 = 0.024, and one and a half of it 0.036.
+        let signal = strategy.close(&bar(65, "1.13", "1.10", "1.12")).swap_remove(0).to_json("EURUSD");
+        let found = [&signal["stop_loss"], &signal["take_profit"], &signal["protection"]["trail_distance"]];
+        assert_eq!(found, ["1.084", "1.228", "0.024"], "1.20 is the high of the twenty-first");
+    }
+
+    #[test]
+    fn one_close_may_end_bars_of_every_timeframe_each_begun_at_a_multiple_of_its_length() {
+        let mut strategy = strategy();
+        for hour in 0..215 {
+            assert_eq!(strategy.close(&bar(hour, "1.11", "1.09", "1.10")), []);
+        }
+        let signals = strategy.close(&bar(215, "1.13", "1.10", "1.12"));
+        let text = |value: &Value| value.as_str().expect("a text").to_owned();
+        let found: Vec<(String, u64, String)> = signals
+            .iter()
+            .map(|signal| signal.to_json("EURUSD"))
+            .map(|s| {
+                (text(&s["id"]), s["protection"]["max_hold_minutes"].as_u64().expect("minutes"), text(&s["issued_at"]))
+            })
+            .collect();
+        let expected =
+            [("3H", "21", 2_160), ("6H", "18", 4_320), ("9H", "15", 6_480)].map(|(timeframe, hour, hold)| {
+                let id = format!("EURUSD-{timeframe}-1970-01-09T{hour}:00:00Z-buy");
+                (id, hold, "1970-01-09T23:59:59Z".to_owned())
+            });
+        assert_eq!(found, expected);
+    }
+
+    #[test]
     fn a_close_below_the_lowest_is_sold_and_one_at_it_is_not() {
         for (close, expected) in [("1.08", Some((Side::Sell, "1.11", "0.99"))), ("1.09", None)] {
             let mut strategy = strategy();

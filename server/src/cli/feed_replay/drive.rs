@@ -70,10 +70,14 @@ impl<'a> Session<'a> {
 
     /// Sends a signal and waits until every decision is durable.
     pub(super) async fn send_signal(&self, signal: &str) -> anyhow::Result<()> {
+        let began = Instant::now();
         loop {
             let answer = self.patiently("/api/v1/signals", signal).await?;
             if answer["pending"].is_null() {
                 return Ok(());
+            }
+            if began.elapsed() > PATIENCE {
+                bail!("{} decisions are still pending after {} s", answer["pending"], PATIENCE.as_secs());
             }
             tokio::time::sleep(AGAIN_AFTER_MIN).await;
         }
