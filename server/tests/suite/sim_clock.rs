@@ -12,7 +12,8 @@ async fn world() -> World {
     world_on(Engine::simulated_on(tempfile::tempdir().expect("a folder"), &[])).await
 }
 
-async fn world_on(engine: Engine) -> World {
+/// A user who follows a feed, on an engine whose clock is simulated.
+pub async fn world_on(engine: Engine) -> World {
     let admin = engine.admin().await;
     let (ann, bob) = (member(&engine, &admin, "ann").await, member(&engine, &admin, "bob").await);
     let (feed, other_feed) = (feed(&engine, &admin, "breakout").await, feed(&engine, &admin, "other").await);
