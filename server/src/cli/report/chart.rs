@@ -54,7 +54,7 @@ impl Chart<'_> {
         );
         // Writing to a String cannot fail.
         for steps in scale.ticks() {
-            let (y, label) = (scale.y(steps), money(Money::from_steps(steps)));
+            let (y, label) = (scale.y(steps), scale.label(steps));
             let _ = write!(
                 svg,
                 "<path class=\"grid\" d=\"M{LEFT} {y:.1}H{:.1}\"/><text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{label}</text>",
@@ -152,6 +152,13 @@ impl Scale {
         LEFT + share.clamp(0.0, 1.0) * (WIDTH - LEFT - RIGHT)
     }
 
+    /// A value at a grid line; without cents when no line has any.
+    fn label(&self, steps: i64) -> String {
+        let text = money(Money::from_steps(steps));
+        let is_whole = self.step % nexus_engine::units::SCALE == 0;
+        text.strip_suffix(".00").filter(|_| is_whole).map_or(text.clone(), str::to_owned)
+    }
+
     fn ticks(&self) -> impl Iterator<Item = i64> {
         let (low, step) = (self.low, self.step);
         (0..=(self.high - self.low) / step).map(move |n| low + n * step)
@@ -193,6 +200,10 @@ mod tests {
             filled: false,
             dated: false,
         };
+        // Lines at 5 and at 0.50 apart.
+        assert_eq!(chart.scale().label(Money::whole(27_105).steps()), "27,105");
+        let closer = Scale { step: Money::whole(1).steps() / 2, ..chart.scale() };
+        assert_eq!(closer.label(Money::whole(105).steps()), "105.00");
         // From 100 (at the bottom) to 110 (at the top), in the middle of the time.
         assert_eq!(chart.line(&chart.scale()), "M60.0 108.0H256.0V8.0H452.0");
     }
