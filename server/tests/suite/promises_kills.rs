@@ -158,6 +158,11 @@ async fn a_restart_gives_the_same_account_to_the_last_field() {
     world.push_mark("EURUSD", "1.08440", "1.08450").await;
     eventually("the loss is taken", || async { is_filled(&data, &format!("{}-x1", lost.trim_end_matches("-e"))) })
         .await;
+    // The venue knows before the account does, and the next size is found from what is left by then.
+    eventually("the account has heard of it", || async {
+        risk_status(&world.engine, &world.ann).await["open_positions"] == json!([])
+    })
+    .await;
     let moving = enter(&world, &moving).await;
     eventually("the second entry has traded", || async { is_filled(&data, &moving) }).await;
     world.push_mark("EURUSD", "1.08790", "1.08800").await;

@@ -1,7 +1,8 @@
 //! Step charts as SVG: a value that holds until it changes, over real time.
 //!
 //! Written by hand and not by a plotting library, so that colours come from the page (light and dark) and the chart is
-//! nothing but a few paths. Pixels are the only place where figures become floating point.
+//! nothing but a few paths. Without a script, a value is read by resting on it: invisible strips over the line carry it as
+//! their titles. Pixels are the only place where figures become floating point.
 
 use std::fmt::Write as _;
 
@@ -9,6 +10,8 @@ use nexus_engine::ids::Timestamp;
 use nexus_engine::units::Money;
 
 use super::amounts::money;
+use super::calendar;
+use crate::wire::time;
 
 /// As wide as a chart stands on a page, so that its letters have the size of the page's.
 const WIDTH: f64 = 460.0;
@@ -18,8 +21,8 @@ const TOP: f64 = 8.0;
 const BOTTOM: f64 = 18.0;
 /// Grid lines that are aimed at.
 const LINES: f64 = 3.0;
-/// Dates along the time axis.
-const DATES: i64 = 4;
+/// A strip that shows its value is at least so wide, to be met by a pointer; it also bounds how many there are.
+const STRIP: f64 = 3.0;
 
 /// A chart.
 pub(super) struct Chart<'a> {
@@ -51,7 +54,7 @@ impl Chart<'_> {
         );
         // Writing to a String cannot fail.
         for steps in scale.ticks() {
-            let (y, label) = (scale.y(steps), money(Money::from_steps(steps)));
+            let (y, label) = (scale.y(steps), scale.label(steps));
             let _ = write!(
                 svg,
                 "<path class=\"grid\" d=\"M{LEFT} {y:.1}H{:.1}\"/><text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{label}</text>",
@@ -60,17 +63,19 @@ impl Chart<'_> {
                 y + 3.5
             );
         }
-        if self.dated {
-            for at in self.dates() {
-                let (x, y) = (scale.x(at), self.height - 4.0);
-                let _ = write!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"middle\">{}</text>", at.day());
+        for (at, label) in calendar::ticks(self.span) {
+            let x = scale.x(at);
+            let _ = write!(svg, "<path class=\"grid\" d=\"M{x:.1} {TOP}V{:.1}\"/>", scale.bottom());
+            if self.dated {
+                let y = self.height - 4.0;
+                let _ = write!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"middle\">{label}</text>");
             }
         }
         if self.filled {
             let zero = scale.y(0);
             let _ = write!(svg, "<path class=\"area\" d=\"M{LEFT} {zero:.1}L{}V{zero:.1}Z\"/>", &line[1..]);
         }
-        let _ = write!(svg, "<path class=\"line\" d=\"{line}\"><title>{}</title></path></svg>", self.title);
+        let _ = write!(svg, "<path class=\"line\" d=\"{line}\"/>{}</svg>", self.strips(&scale));
         svg
     }
 
@@ -85,9 +90,27 @@ impl Chart<'_> {
         path
     }
 
-    fn dates(&self) -> impl Iterator<Item = Timestamp> {
-        let (from, to) = (self.span.0.micros(), self.span.1.micros());
-        (0..DATES).map(move |n| Timestamp::from_micros(from + (to - from) / DATES * n + (to - from) / (DATES * 2)))
+    /// Strips that show what the line stands at, one for each change that is far enough from the one before; of changes
+    /// that share a strip the last is told.
+    fn strips(&self, scale: &Scale) -> String {
+        let mut strips = String::new();
+        let mut begun = None;
+        for (n, (at, value)) in self.points.iter().enumerate() {
+            let left = *begun.get_or_insert(scale.x(*at));
+            let next = self.points.get(n + 1);
+            let right = next.map_or(WIDTH - RIGHT, |(at, _)| scale.x(*at));
+            if next.is_some() && right - left < STRIP {
+                continue;
+            }
+            begun = None;
+            let (bottom, at, value) = (scale.bottom(), time::format(*at), money(*value));
+            // Writing to a String cannot fail.
+            let _ = write!(
+                strips,
+                "<path class=\"strip\" d=\"M{left:.1} {TOP}H{right:.1}V{bottom:.1}H{left:.1}Z\"><title>{value} from {at}</title></path>"
+            );
+        }
+        strips
     }
 
     fn scale(&self) -> Scale {
@@ -110,9 +133,14 @@ struct Scale {
 }
 
 impl Scale {
+    /// Where the lowest grid line stands.
+    fn bottom(&self) -> f64 {
+        self.height - if self.dated { BOTTOM } else { TOP }
+    }
+
     #[expect(clippy::cast_precision_loss, reason = "a pixel needs no more digits")]
     fn y(&self, steps: i64) -> f64 {
-        let bottom = self.height - if self.dated { BOTTOM } else { TOP };
+        let bottom = self.bottom();
         let share = (steps - self.low) as f64 / (self.high - self.low) as f64;
         bottom - share * (bottom - TOP)
     }
@@ -122,6 +150,13 @@ impl Scale {
         let (from, to) = (self.span.0.micros(), self.span.1.micros());
         let share = (at.micros() - from) as f64 / (to - from).max(1) as f64;
         LEFT + share.clamp(0.0, 1.0) * (WIDTH - LEFT - RIGHT)
+    }
+
+    /// A value at a grid line; without cents when no line has any.
+    fn label(&self, steps: i64) -> String {
+        let text = money(Money::from_steps(steps));
+        let is_whole = self.step % nexus_engine::units::SCALE == 0;
+        text.strip_suffix(".00").filter(|_| is_whole).map_or(text.clone(), str::to_owned)
     }
 
     fn ticks(&self) -> impl Iterator<Item = i64> {
@@ -165,7 +200,32 @@ mod tests {
             filled: false,
             dated: false,
         };
+        // Lines at 5 and at 0.50 apart.
+        assert_eq!(chart.scale().label(Money::whole(27_105).steps()), "27,105");
+        let closer = Scale { step: Money::whole(1).steps() / 2, ..chart.scale() };
+        assert_eq!(closer.label(Money::whole(105).steps()), "105.00");
         // From 100 (at the bottom) to 110 (at the top), in the middle of the time.
         assert_eq!(chart.line(&chart.scale()), "M60.0 108.0H256.0V8.0H452.0");
+    }
+
+    #[test]
+    fn each_change_that_can_be_told_apart_shows_its_value() {
+        let minute = |n: i64| Timestamp::from_micros(n * 60_000_000);
+        let whole = Money::whole;
+        let chart = Chart {
+            title: "t",
+            class: "equity",
+            // The second comes a pixel after the first.
+            points: &[(minute(100), whole(90)), (minute(102), whole(95)), (minute(500), whole(110))],
+            start: whole(100),
+            span: (minute(0), minute(784)),
+            height: 116.0,
+            filled: false,
+            dated: false,
+        };
+        let strips = chart.strips(&chart.scale());
+        let titles: Vec<&str> = strips.split("<title>").skip(1).filter_map(|part| part.split('<').next()).collect();
+        assert_eq!(titles, ["95.00 from 1970-01-01T01:42:00Z", "110.00 from 1970-01-01T08:20:00Z"]);
+        assert!(strips.contains("M110.0 8H310.0V108.0H110.0Z"), "{strips}");
     }
 }

@@ -29,7 +29,7 @@ th{color:var(--dim);font-weight:500}th:last-child,td:last-child{padding-right:0}
 .note{margin:8px 0 0}.pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(380px,100%),1fr));gap:0 16px;align-items:start}\
 .users{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(460px,100%),1fr));gap:16px;align-items:start}.user h3{margin:0;font-size:15px}\
 .chart{display:block;width:100%;height:auto}.chart text{font-size:11px;fill:var(--dim)}.grid{stroke:var(--line);stroke-width:1}\
-.line{fill:none;stroke:var(--curve);stroke-width:1.6}.drawdown{margin-top:8px}.drawdown .line{stroke:var(--down)}.drawdown .area{fill:var(--down);opacity:.16}\
+.line{fill:none;stroke:var(--curve);stroke-width:1.6}.drawdown{margin-top:8px}.drawdown .line{stroke:var(--down)}.drawdown .area{fill:var(--down);opacity:.16}.strip{fill:transparent}.strip:hover{fill:var(--dim);opacity:.25}\
 pre{margin:0;padding:14px 0;white-space:pre-wrap;font:13px/1.55 ui-monospace,monospace}code{font:13px ui-monospace,monospace;overflow-wrap:anywhere}";
 
 pub(super) fn of(report: &Report) -> String {

@@ -1,10 +1,11 @@
 //! The closing report of a replay: what a feed's signals became, told so that a trader can check it.
 //!
 //! `records` reads what the engine recorded, through the API and not through the ledger; `figures` computes, purely and in
-//! exact integers; `json`, `text` and `html` only show (with `chart` and `amounts` to help them). The report holds the
+//! exact integers; `json`, `text` and `html` only show (with `chart`, `calendar` and `amounts` to help them). The report holds the
 //! engine to its word: positions that do not add up to their fills are part of it, and make the command fail.
 
 mod amounts;
+mod calendar;
 mod chart;
 mod figures;
 mod html;

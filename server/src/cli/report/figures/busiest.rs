@@ -66,6 +66,12 @@ impl Busiest {
     pub(in super::super) fn share(&self) -> Percent {
         percent_up(self.used, self.allowed, super::HUNDREDTH)
     }
+
+    /// Whether a larger share was used than of `other`: by the shares themselves, since near a limit all of them round to
+    /// the whole of it. A use of what is not allowed at all exceeds every use of what is.
+    fn exceeds(&self, other: &Self) -> bool {
+        i128::from(self.used) * i128::from(other.allowed) > i128::from(other.used) * i128::from(self.allowed)
+    }
 }
 
 /// A minute, in microseconds.
@@ -76,7 +82,7 @@ pub(super) fn of_all(lots: &[Lots<'_>]) -> Vec<Busiest> {
     let mut largest: Vec<Busiest> = Vec::new();
     for found in lots.iter().flat_map(of_account) {
         match largest.iter_mut().find(|known| known.limit == found.limit) {
-            Some(known) if found.share() > known.share() => *known = found,
+            Some(known) if found.exceeds(known) => *known = found,
             Some(_) => {}
             None => largest.push(found),
         }
@@ -125,4 +131,27 @@ impl Lot<'_> {
 
 fn count_of(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_a_limit_the_larger_use_is_still_told_from_the_smaller() {
+        let busiest = |used, allowed| Busiest {
+            limit: Limit::DailyLoss,
+            user: "ann".to_owned(),
+            at: Timestamp::ZERO,
+            unit: Unit::Money,
+            used,
+            allowed,
+        };
+        // 9.98997844 and 9.98940339 of 9.99: both are 100.00 % when rounded up.
+        let (more, less) = (busiest(998_997_844, 999_000_000), busiest(998_940_339, 999_000_000));
+        assert_eq!(more.share(), less.share());
+        assert!(more.exceeds(&less) && !less.exceeds(&more) && !more.exceeds(&more));
+        assert!(busiest(3, 4).exceeds(&busiest(5, 7)), "shares are compared, not amounts");
+        assert!(busiest(1, 0).exceeds(&busiest(4, 4)) && !busiest(0, 0).exceeds(&busiest(1, 4)));
+    }
 }
