@@ -224,7 +224,7 @@ const ALTERATIONS: &[(&str, &str)] = &[
     ("positions", "UPDATE positions SET realized_e8 = realized_e8 + 1 WHERE seq = 1"),
     ("positions", "UPDATE positions SET quantity_e8 = 100000000 WHERE seq = 1"),
     ("positions", "UPDATE events SET events = replace(events, '\"to\":\"1.0875\"', '\"to\":\"1.0874\"')"),
-    ("fills", "UPDATE fills SET quantity_e8 = 0 WHERE seq = 1"),
+    ("positions", "UPDATE fills SET quantity_e8 = 0 WHERE seq = 1"),
     ("turns", "UPDATE events SET events = 'nothing' WHERE version = 1"),
     ("names", "UPDATE decisions SET user_id = 'nobody' WHERE seq = 1"),
     ("fees", "UPDATE fills SET fee_e8 = fee_e8 - 1 WHERE seq = 1"),
