@@ -111,7 +111,10 @@ fn an_interrupted_run_decides_the_same() {
     for kill in 0..engine_kills + client_kills {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         std::thread::sleep(Duration::from_millis(200 + (seed >> 33) % 700));
-        if kill % 4 == 3 {
+        let has_ended = client.try_wait().expect("a child");
+        assert!(has_ended.is_none(), "the client gave up before kill {kill}, with {has_ended:?}");
+        // Not the last one: a client that does not wait for a killed engine must not be replaced in time.
+        if kill % 4 == 1 {
             client.kill().expect("killed");
             client.wait().expect("ended");
             client = start_client(&engine.base);

@@ -85,6 +85,31 @@ async fn a_jump_that_waits_for_its_second_mark_waits_on_after_a_kill() {
     assert_eq!(second.body["accepted"], 1, "{}", second.text);
 }
 
+/// A kill between the keeping of a mark's time and the looks that it causes: a repetition of the mark makes up for them.
+#[tokio::test]
+async fn what_was_due_at_a_mark_that_a_kill_cut_short_is_done_when_the_mark_is_repeated() {
+    let world = world().await;
+    let mut brief = signal("brief");
+    brief["protection"] = json!({"max_hold_minutes": 60});
+    let answer = world.engine.post("/api/v1/signals", &world.feed, &brief).await;
+    assert_eq!(answer.body["accepted"], 1, "{}", answer.text);
+    let World { engine, feed, ann, bob, admin, other_feed } = world;
+    let data = engine.kill();
+    // As the file is right after it was written: the time has come, and nothing has acted at it.
+    let file = data.path().join("sim-clock");
+    let mut kept: Value = serde_json::from_slice(&std::fs::read(&file).expect("kept")).expect("one line");
+    let two_hours_us = 2 * 3_600_000_000_i64;
+    kept["mark"]["at"] = json!(kept["mark"]["at"].as_i64().expect("microseconds") + two_hours_us);
+    std::fs::write(&file, format!("{:<511}\n", kept.to_string())).expect("written");
+    let engine = Engine::simulated_on(data, &[]);
+    let world = World { engine, feed, ann, bob, admin, other_feed };
+    assert_eq!(world.trading_time().await, "2017-04-19T11:00:00Z");
+    let repeated = world.push_mark_at("1.08495", "1.08505", "2017-04-19T11:00:00Z").await;
+    assert_eq!(repeated.body["ignored"], 1, "{}", repeated.text);
+    assert_eq!(world.of_ann("orders").await["items"][0]["purpose"], "max_hold");
+    assert_eq!(world.of_ann("risk-status").await["open_positions"], json!([]));
+}
+
 #[tokio::test]
 async fn what_is_called_the_same_has_the_same_ids_in_two_runs() {
     let (one, two) = (world().await, world().await);
