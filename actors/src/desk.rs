@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use nexus_engine::account::{Account, Ask, Context, Decision, Effect, Event, Input, Turn, Verdict};
-use nexus_engine::ids::{ClientOrderId, SignalId, Symbol, UserId};
+use nexus_engine::ids::{ClientOrderId, SignalId, Symbol, Timestamp, UserId};
 use ractor::ActorRef;
 
 use crate::commit::{Approved, Lane, Pending, Settled, VoidReason};
@@ -123,12 +123,7 @@ impl Desk {
             Task::Step(Input::Look(decision)) => self.symbol_of(ClientOrderId::entry(*decision)),
             Task::Step(_) | Task::Show | Task::Arm => None,
         };
-        Context {
-            gate: self.shared.latch.gate(),
-            mark: request.mark.clone().or_else(|| self.shared.market.mark(symbol.as_ref()?)),
-            instrument: symbol.as_ref().and_then(|symbol| self.shared.instruments.get(symbol).cloned()),
-            subscribed: request.subscribed,
-        }
+        self.shared.context(symbol.as_ref(), request.mark.clone(), request.subscribed)
     }
 
     fn symbol_of(&self, order: ClientOrderId) -> Option<Symbol> {
@@ -157,7 +152,9 @@ impl Desk {
             self.shared.probe_at(Step::BeforeReportCommit);
         }
         let began = Instant::now();
-        let Some((after, turn)) = self.step(&memory, &work, &input) else { return self.panicked(work) };
+        let Some((after, turn)) = step_copy(&self.shared, &memory, work.now, &input, &work.context) else {
+            return self.panicked(work);
+        };
         self.shared.meters.decide_seconds.record(began.elapsed());
         let exits = self.release_at_once(&work, &input, &turn);
         if turn.events.is_empty() {
@@ -166,18 +163,6 @@ impl Desk {
             return self.push(flight);
         }
         self.commit(work, input, memory.version, after, turn, exits);
-    }
-
-    /// Steps a copy: after a panic nothing half-done is left. `None` is a panic.
-    fn step(&self, account: &Arc<Account>, work: &Work, input: &Input) -> Option<(Account, Turn)> {
-        let mut after = Account::clone(account);
-        let stepped = catch_unwind(AssertUnwindSafe(|| {
-            if let Some(probe) = &self.shared.probe {
-                probe.stepping(self.user, input);
-            }
-            after.step(work.now, input, &work.context)
-        }));
-        stepped.ok().map(|turn| (after, turn))
     }
 
     fn commit(
@@ -355,7 +340,7 @@ impl Desk {
         let Task::Step(input @ (Input::Report(_) | Input::Look(_) | Input::CancelEntries)) = &work.request.task else {
             return;
         };
-        if let Some((after, turn)) = self.step(&memory, work, input) {
+        if let Some((after, turn)) = step_copy(&self.shared, &memory, work.now, input, &work.context) {
             self.release_at_once(work, input, &turn);
             turn.effects.iter().for_each(|effect| self.shared.cancel(effect));
             if !turn.events.is_empty() {
@@ -533,6 +518,24 @@ impl InFlight {
     fn without_turn(work: Work) -> InFlight {
         InFlight { work, version: None, decision: None, cancels: 0, exits: Vec::new() }
     }
+}
+
+/// Steps a copy of an account: after a panic nothing half-done is left. `None` is a panic.
+pub(crate) fn step_copy(
+    shared: &Shared,
+    account: &Account,
+    now: Timestamp,
+    input: &Input,
+    context: &Context,
+) -> Option<(Account, Turn)> {
+    let mut after = account.clone();
+    let stepped = catch_unwind(AssertUnwindSafe(|| {
+        if let Some(probe) = &shared.probe {
+            probe.stepping(account.user, input);
+        }
+        after.step(now, input, context)
+    }));
+    stepped.ok().map(|turn| (after, turn))
 }
 
 async fn read(shared: &Shared, user: UserId, signals: &[SignalId]) -> Loaded {

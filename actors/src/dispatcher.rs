@@ -58,6 +58,15 @@ struct FanOut {
     subscribed: bool,
 }
 
+/// Whom a signal is for, and the permits for deciding it, held while this is.
+pub(crate) struct Audience {
+    /// Everybody who follows the feed, sorted.
+    followers: Arc<[UserId]>,
+    /// Whether the only user whom the signal names, if it names one, is among them.
+    pub(crate) follows: bool,
+    permit: OwnedSemaphorePermit,
+}
+
 /// A place in the line of a feed. The next one's turn comes when this is dropped.
 struct Place {
     before: Option<oneshot::Receiver<()>>,
@@ -179,50 +188,49 @@ impl Dispatcher {
 
     /// Finds out who has to decide, and what is decided already.
     async fn prepare(&self, signal: &Arc<Signal>) -> Result<Prepared, SubmitError> {
+        let audience = self.audience(signal).await?;
+        match self.note(self.shared.ledger.find_signal(signal.id).await)? {
+            Some(record) if record.signal.says_the_same_as(signal) => self.prepare_repeat(record, audience).await,
+            Some(_) => Err(SubmitError::KeyReused),
+            None => self.prepare_first(signal, audience).await,
+        }
+    }
+
+    /// Who follows the feed of a signal, and the permits for deciding it.
+    pub(crate) async fn audience(&self, signal: &Signal) -> Result<Audience, SubmitError> {
         let followers = self.subscribers(signal.feed).await?;
         let follows = signal.only_user.is_none_or(|user| followers.binary_search(&user).is_ok());
         let weight = if signal.only_user.is_some() { 1 } else { followers.len() };
         let permit = self.ingress.admit(weight, &self.shared.meters)?;
-        match self.note(self.shared.ledger.find_signal(signal.id).await)? {
-            Some(record) if record.signal.says_the_same_as(signal) => {
-                self.prepare_repeat(record, follows, permit).await
+        Ok(Audience { followers, follows, permit })
+    }
+
+    /// Whom a new signal concerns, sorted.
+    pub(crate) async fn concerned(&self, signal: &Signal, audience: &Audience) -> Result<Vec<UserId>, SubmitError> {
+        match signal.only_user {
+            None => Ok(audience.followers.to_vec()),
+            Some(user) => {
+                if !audience.follows && self.note(self.shared.ledger.load_account(user).await)?.is_none() {
+                    return Err(SubmitError::UnknownUser);
+                }
+                Ok(vec![user])
             }
-            Some(_) => Err(SubmitError::KeyReused),
-            None => self.prepare_first(signal, &followers, follows, permit).await,
         }
     }
 
-    async fn prepare_repeat(
-        &self,
-        record: SignalRecord,
-        follows: bool,
-        permit: OwnedSemaphorePermit,
-    ) -> Result<Prepared, SubmitError> {
+    async fn prepare_repeat(&self, record: SignalRecord, audience: Audience) -> Result<Prepared, SubmitError> {
         let decided = self.note(self.shared.ledger.decisions_on(record.signal.id).await)?;
         let users = undecided(&record.subscribers, &decided);
         // A recorded set stays what it was; a single user is judged by the present.
-        let subscribed = record.signal.only_user.is_none() || follows;
+        let subscribed = record.signal.only_user.is_none() || audience.follows;
         let fan_out = FanOut { signal: record.signal, record: None, users, subscribed };
         let decided = decided.into_iter().map(Arc::new).collect();
-        Ok(Prepared { fan_out, decided, duplicate: true, permit })
+        Ok(Prepared { fan_out, decided, duplicate: true, permit: audience.permit })
     }
 
-    async fn prepare_first(
-        &self,
-        signal: &Arc<Signal>,
-        followers: &[UserId],
-        follows: bool,
-        permit: OwnedSemaphorePermit,
-    ) -> Result<Prepared, SubmitError> {
-        let users = match signal.only_user {
-            None => followers.to_vec(),
-            Some(user) => {
-                if !follows && self.note(self.shared.ledger.load_account(user).await)?.is_none() {
-                    return Err(SubmitError::UnknownUser);
-                }
-                vec![user]
-            }
-        };
+    async fn prepare_first(&self, signal: &Arc<Signal>, audience: Audience) -> Result<Prepared, SubmitError> {
+        let users = self.concerned(signal, &audience).await?;
+        let Audience { follows, permit, .. } = audience;
         let record = Arc::new(SignalRecord {
             signal: Arc::clone(signal),
             received_at: self.shared.clock.now(),
@@ -237,7 +245,8 @@ impl Dispatcher {
         Ok(Prepared { fan_out, decided: Vec::new(), duplicate: false, permit })
     }
 
-    fn note<T>(&self, result: Result<T, LedgerError>) -> Result<T, LedgerError> {
+    /// Remembers that the ledger does not answer.
+    pub(crate) fn note<T>(&self, result: Result<T, LedgerError>) -> Result<T, LedgerError> {
         // A ledger that can be read may still take no write: only commits and the ping say that it is well.
         if result.is_err() {
             self.shared.note_ledger(false);
@@ -379,6 +388,7 @@ struct Leaves<'a> {
 impl Drop for Leaves<'_> {
     fn drop(&mut self) {
         self.dispatcher.in_flight.lock().remove(&self.signal);
+        self.dispatcher.shared.rest.stir().stirred();
     }
 }
 

@@ -16,14 +16,16 @@ use nexus_engine::limits::Limits;
 use nexus_engine::signal::Signal;
 use ractor::Actor;
 use thiserror::Error;
-use tokio::sync::oneshot;
+use tokio::sync::{MutexGuard, oneshot};
 use tokio::time::Instant;
 
 use crate::dispatcher::Dispatcher;
 use crate::kill_switch;
 use crate::latch::Latch;
 use crate::market::Seen;
-use crate::ports::{Clock, HotState, Ledger, LedgerError, Probe, Venue};
+use crate::ports::{Clock, HotState, Ledger, LedgerError, Probe, Simulation, Venue};
+use crate::preview::{self, SignalPreview};
+use crate::rest;
 use crate::risk::{Request, RiskError, Task};
 use crate::shared::Shared;
 use crate::startup;
@@ -131,6 +133,27 @@ pub struct MarksAnswer {
     pub ignored: usize,
     /// Beyond the collar and not yet confirmed by a second one.
     pub unconfirmed: usize,
+}
+
+impl MarksAnswer {
+    fn count(&mut self, seen: Seen) {
+        match seen {
+            Seen::Believed => self.accepted += 1,
+            Seen::Ignored => self.ignored += 1,
+            Seen::Unconfirmed => self.unconfirmed += 1,
+        }
+    }
+}
+
+/// Why marks of a simulated run were not carried to their end. They can be sent again.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum MarksError {
+    /// The new time could not be remembered: nothing acts at it.
+    #[error("trading time could not be kept: {0}")]
+    NotKept(String),
+    /// Something that was caused has not come to its end in time.
+    #[error("what was caused before is not at rest yet; try again")]
+    NotAtRest,
 }
 
 /// What an emergency stop is asked to do.
@@ -249,6 +272,8 @@ pub struct Engine {
     dispatcher: Arc<Dispatcher>,
 }
 
+/// Why a signal of a simulated run is not taken, or not answered.
+const NOT_AT_REST: &str = "what was caused before is not at rest yet; try again";
 /// How often a drain looks whether everything is done.
 const DRAIN_POLL: Duration = Duration::from_millis(5);
 /// How long the end of the tree waits for its parts.
@@ -293,40 +318,89 @@ impl Engine {
     }
 
     /// Decides a signal for every subscriber of its feed, durably; a repeat is answered from the ledger. Work goes on when
-    /// the caller goes away.
+    /// the caller goes away. In a simulated run it is answered when all that it caused is at rest.
     pub async fn submit(&self, signal: Signal) -> Result<SignalAnswer, SubmitError> {
-        self.dispatcher.submit(signal).await
+        let Some(_turn) = self.simulated_turn().await? else { return self.dispatcher.submit(signal).await };
+        let answer = self.dispatcher.submit(signal).await?;
+        self.come_to_rest().await.map_err(|_| SubmitError::NotServing(NOT_AT_REST))?;
+        Ok(answer)
     }
 
-    /// Takes prices, oldest first, and acts on what they trigger.
-    pub async fn push_marks(&self, marks: Vec<Mark>) -> MarksAnswer {
+    /// Says how a signal would be decided now, and changes nothing. In a simulated run it waits for rest as well.
+    pub async fn preview(&self, signal: Signal) -> Result<SignalPreview, SubmitError> {
+        let _turn = self.simulated_turn().await?;
+        preview::preview(&self.shared, &self.dispatcher, signal).await
+    }
+
+    /// Takes prices, oldest first, and acts on what they trigger. In a simulated run each moves trading time to its own,
+    /// is carried to its end before the next is taken, and the answer comes when all is at rest.
+    pub async fn push_marks(&self, marks: Vec<Mark>) -> Result<MarksAnswer, MarksError> {
         let mut answer = MarksAnswer::default();
+        let Some(simulation) = self.shared.clock.simulation() else {
+            marks.iter().for_each(|mark| answer.count(self.push_mark(mark)));
+            return Ok(answer);
+        };
+        let _turn = self.shared.rest.turn.lock().await;
+        self.come_to_rest().await?;
         for mark in &marks {
-            match self.push_mark(mark) {
-                Seen::Believed => answer.accepted += 1,
-                Seen::Ignored => answer.ignored += 1,
-                Seen::Unconfirmed => answer.unconfirmed += 1,
-            }
+            answer.count(self.carry_mark(simulation, mark)?);
+            self.come_to_rest().await?;
         }
-        answer
+        Ok(answer)
+    }
+
+    /// In a simulated run: nothing else is carried while this is held, and everything is at rest.
+    async fn simulated_turn(&self) -> Result<Option<MutexGuard<'_, ()>>, SubmitError> {
+        if self.shared.clock.simulation().is_none() {
+            return Ok(None);
+        }
+        let turn = self.shared.rest.turn.lock().await;
+        self.come_to_rest().await.map_err(|_| SubmitError::NotServing(NOT_AT_REST))?;
+        Ok(Some(turn))
+    }
+
+    async fn come_to_rest(&self) -> Result<(), MarksError> {
+        let at_rest = rest::come_to_rest(&self.shared, &self.dispatcher).await;
+        at_rest.then_some(()).ok_or(MarksError::NotAtRest)
     }
 
     /// The board first, then the venue (a simulated one trades against the mark), then whoever waited for it.
     fn push_mark(&self, mark: &Mark) -> Seen {
+        let _turn = self.shared.market.turnstile.lock();
+        let seen = self.shared.market.see(mark, self.shared.clock.now());
+        if seen == Seen::Believed {
+            self.tell_of(mark);
+            self.look_at_what_it_hits(&mark.symbol);
+        }
+        seen
+    }
+
+    /// The same, carried by a simulation: trading time moves before anything acts at it. What a run that was killed had not
+    /// finished of its last mark is taken up by the repetition, so what is hit is looked for in any case.
+    fn carry_mark(&self, simulation: &dyn Simulation, mark: &Mark) -> Result<Seen, MarksError> {
         let shared = &self.shared;
         let _turn = shared.market.turnstile.lock();
-        let seen = shared.market.see(mark, shared.clock.now());
-        if seen != Seen::Believed {
-            return seen;
+        let seen = shared.market.see(mark, shared.clock.now().max(mark.at));
+        let Some(board) = shared.market.quote(&mark.symbol) else { return Ok(seen) };
+        let is_news = simulation.advance(mark.at, &board).map_err(|error| MarksError::NotKept(error.to_string()))?;
+        if let Some(mark) = board.mark.filter(|_| is_news) {
+            self.tell_of(&mark);
         }
-        shared.hot.put_mark(mark.clone());
-        let venue = shared.instruments.get(&mark.symbol).and_then(|instrument| shared.venues.get(&instrument.venue));
-        if let Some(venue) = venue {
+        self.look_at_what_it_hits(&mark.symbol);
+        Ok(seen)
+    }
+
+    fn tell_of(&self, mark: &Mark) {
+        self.shared.hot.put_mark(mark.clone());
+        if let Some(venue) = self.shared.venue_of(&mark.symbol) {
             venue.observe(mark);
         }
-        let (hits, due) = (shared.market.hits(&mark.symbol), shared.market.due(shared.clock.now()));
+    }
+
+    fn look_at_what_it_hits(&self, symbol: &Symbol) {
+        let shared = &self.shared;
+        let (hits, due) = (shared.market.hits(symbol), shared.market.due(shared.clock.now()));
         hits.into_iter().chain(due).for_each(|hit| shared.look(hit));
-        seen
     }
 
     /// The newest mark of a symbol.
@@ -351,14 +425,7 @@ impl Engine {
 
     /// The newest committed state of an account.
     pub async fn account(&self, user: UserId) -> Result<Option<Arc<Account>>, LedgerError> {
-        if let Some(account) = self.shared.registry.committed(user) {
-            return Ok(Some(account));
-        }
-        let loaded = self.shared.ledger.load_account(user).await?;
-        Ok(loaded.map(|mut account| {
-            account.limits = account.limits.tightened_to(&self.shared.settings.ceilings);
-            Arc::new(account)
-        }))
+        self.shared.newest_account(user).await
     }
 
     /// Changes a user's limits through their account; returns the account after the commit.

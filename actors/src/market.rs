@@ -14,6 +14,8 @@ use nexus_engine::protection::{Condition, Watch};
 use nexus_engine::units::{Percent, Price};
 use parking_lot::Mutex;
 
+use crate::ports::Quote;
+
 /// Marks of a symbol that are kept for accounts that are still busy with an earlier one.
 const MARKS_KEPT: usize = 256;
 
@@ -82,6 +84,21 @@ impl Market {
     /// The newest believed mark.
     pub(crate) fn mark(&self, symbol: &Symbol) -> Option<Mark> {
         self.inner.lock().symbols.get(symbol)?.mark().cloned()
+    }
+
+    /// What the board says of a symbol; none of one without an instrument.
+    pub(crate) fn quote(&self, symbol: &Symbol) -> Option<Quote> {
+        let inner = self.inner.lock();
+        let book = inner.symbols.get(symbol)?;
+        Some(Quote { symbol: symbol.clone(), mark: book.mark().cloned(), jump: book.jump.clone() })
+    }
+
+    /// Makes the board say what it said in an earlier run; triggers nothing.
+    pub(crate) fn restore(&self, quote: Quote) {
+        if let Some(book) = self.inner.lock().symbols.get_mut(&quote.symbol) {
+            quote.mark.into_iter().for_each(|mark| book.put(mark));
+            book.jump = quote.jump;
+        }
     }
 
     /// Puts a mark of an earlier run on the board, unless a newer one is there; it triggers nothing.

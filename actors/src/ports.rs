@@ -21,6 +21,33 @@ use thiserror::Error;
 pub trait Clock: Send + Sync + 'static {
     /// Now.
     fn now(&self) -> Timestamp;
+
+    /// The simulation whose time this is; none on the wall. With one, each mark and each signal is carried to its end
+    /// before the next is taken.
+    fn simulation(&self) -> Option<&dyn Simulation> {
+        None
+    }
+}
+
+/// Trading time that marks carry forward, never backwards, and that outlives the process.
+pub trait Simulation: Send + Sync {
+    /// A mark of the time `at` has come, and the board says this of its symbol: trading time is at least `at` from now on,
+    /// also after a kill. Returns whether any of it was news. On an error nothing has changed.
+    fn advance(&self, at: Timestamp, board: &Quote) -> std::io::Result<bool>;
+
+    /// What the boards of earlier runs said last, by symbol.
+    fn board(&self) -> Vec<Quote>;
+}
+
+/// What is known of one symbol's market.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Quote {
+    /// Whose.
+    pub symbol: Symbol,
+    /// The newest mark that is believed.
+    pub mark: Option<Mark>,
+    /// A newer one beyond the collar, not yet confirmed.
+    pub jump: Option<Mark>,
 }
 
 /// A signal as it is recorded: with the set of users that it was for.

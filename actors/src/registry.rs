@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use ractor::{ActorId, ActorRef, ActorRuntime, MessagingErr};
 use tokio::time::Instant;
 
+use crate::rest::Stir;
 use crate::risk::{Request, RiskActor, RiskMessage};
 use crate::shared::Shared;
 
@@ -26,9 +27,9 @@ const SHARDS: usize = 64;
 const SEND_ATTEMPTS: usize = 3;
 
 /// What the registry and a risk actor share.
-#[derive(Default)]
 pub(crate) struct Seat {
     load: AtomicUsize,
+    stir: Stir,
     /// The account has open business: its actor stays, so that its stops can leave while the ledger is away.
     pub(crate) open_business: AtomicBool,
     /// The newest committed account.
@@ -47,7 +48,9 @@ impl Load {
 
 impl Drop for Load {
     fn drop(&mut self) {
-        self.0.load.fetch_sub(1, Ordering::SeqCst);
+        if self.0.load.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.stir.stirred();
+        }
     }
 }
 
@@ -61,18 +64,21 @@ struct Tenant {
 pub(crate) struct Registry {
     shards: Vec<Mutex<HashMap<UserId, Tenant>>>,
     by_actor: Mutex<HashMap<ActorId, UserId>>,
-}
-
-impl Default for Registry {
-    fn default() -> Self {
-        Registry {
-            shards: (0..SHARDS).map(|_| Mutex::new(HashMap::new())).collect(),
-            by_actor: Mutex::new(HashMap::new()),
-        }
-    }
+    /// Messages ever sent.
+    sends: AtomicU64,
+    stir: Stir,
 }
 
 impl Registry {
+    pub(crate) fn new(stir: Stir) -> Registry {
+        Registry {
+            shards: (0..SHARDS).map(|_| Mutex::new(HashMap::new())).collect(),
+            by_actor: Mutex::new(HashMap::new()),
+            sends: AtomicU64::new(0),
+            stir,
+        }
+    }
+
     fn shard(&self, user: UserId) -> &Mutex<HashMap<UserId, Tenant>> {
         let bytes = user.0.as_bytes();
         // Both ends, because ids of a simulated run are derived and those of a real one are random.
@@ -83,6 +89,7 @@ impl Registry {
     /// and whoever waits for its reply sees that.
     pub(crate) fn send(&self, shared: &Arc<Shared>, user: UserId, request: Request) {
         let mut shard = self.shard(user).lock();
+        self.sends.fetch_add(1, Ordering::SeqCst);
         let mut request = Box::new(request);
         for _ in 0..SEND_ATTEMPTS {
             let tenant = match shard.entry(user) {
@@ -109,7 +116,12 @@ impl Registry {
         if shared.closing.is_cancelled() {
             return None;
         }
-        let seat = Arc::new(Seat::default());
+        let seat = Arc::new(Seat {
+            load: AtomicUsize::new(0),
+            stir: self.stir.clone(),
+            open_business: AtomicBool::new(false),
+            committed: ArcSwapOption::empty(),
+        });
         let arguments = (Arc::clone(shared), user, Arc::clone(&seat));
         match ActorRuntime::<RiskActor>::spawn_linked_instant(None, RiskActor, arguments, root.get_cell()) {
             Ok((actor, _started)) => {
@@ -162,6 +174,11 @@ impl Registry {
     /// How many risk actors are in memory.
     pub(crate) fn count(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().len()).sum()
+    }
+
+    /// How many messages were ever sent to risk actors.
+    pub(crate) fn sends(&self) -> u64 {
+        self.sends.load(Ordering::SeqCst)
     }
 
     /// How many messages to risk actors are not done.

@@ -12,6 +12,7 @@ use nexus_engine::ids::{ClientOrderId, UserId};
 use nexus_engine::order::{News, Report};
 use tokio::sync::oneshot::error::RecvError;
 
+use crate::rest::OnItsWay;
 use crate::risk::{Outcome, Request, RiskError, Task};
 use crate::shared::Shared;
 
@@ -22,15 +23,16 @@ const LEDGER_AGAIN_AFTER: Duration = Duration::from_millis(250);
 
 /// Hands a report to the account of its decision.
 pub(crate) fn deliver(shared: &Arc<Shared>, report: Report) {
+    let on_its_way = OnItsWay::new(shared);
     if let Some(user) = shared.owners.find(report.order.decision) {
-        return carry(shared, user, report);
+        return carry(shared, user, report, on_its_way);
     }
     let asker = Arc::clone(shared);
     shared.spawn_until_closing(async move {
         match ask_the_ledger(&asker, report.order).await {
             Some(user) => {
                 asker.owners.recall(report.order.decision, user, asker.clock.now());
-                carry(&asker, user, report);
+                carry(&asker, user, report, on_its_way);
             }
             None => {
                 asker.meters.reports_unexplained.increment(1);
@@ -54,7 +56,7 @@ async fn ask_the_ledger(shared: &Shared, order: ClientOrderId) -> Option<UserId>
     }
 }
 
-fn carry(shared: &Arc<Shared>, user: UserId, report: Report) {
+fn carry(shared: &Arc<Shared>, user: UserId, report: Report, on_its_way: OnItsWay) {
     let (request, outcome) = Request::with_reply(Task::Step(Input::Report(report.clone())));
     shared.registry.send(shared, user, request);
     let carrier = Arc::clone(shared);
@@ -66,6 +68,7 @@ fn carry(shared: &Arc<Shared>, user: UserId, report: Report) {
             carrier.registry.send(&carrier, user, request);
             outcome = next;
         }
+        drop(on_its_way);
     });
 }
 

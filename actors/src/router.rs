@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::commit::Approved;
 use crate::reports::tell;
+use crate::rest::Stir;
 use crate::shared::Shared;
 use crate::venue::VenueMessage;
 
@@ -91,8 +92,8 @@ pub(crate) struct Started {
 }
 
 /// The orders and cancels in flight. Bounded by open lots.
-#[derive(Default)]
 pub(crate) struct Orders {
+    stir: Stir,
     slots: Mutex<HashMap<ClientOrderId, Slot>>,
     cancels: Mutex<HashMap<ClientOrderId, (Cancel, bool)>>,
     /// How many exits of a decision its venue has refused in a row.
@@ -100,6 +101,10 @@ pub(crate) struct Orders {
 }
 
 impl Orders {
+    pub(crate) fn new(stir: Stir) -> Orders {
+        Orders { stir, slots: Mutex::default(), cancels: Mutex::default(), refused: Mutex::default() }
+    }
+
     /// Takes an order in, unless one of its id is in flight.
     fn insert(&self, outgoing: Outgoing) -> bool {
         let mut slots = self.slots.lock();
@@ -125,6 +130,7 @@ impl Orders {
         if let Some(slot) = self.slots.lock().remove(&id) {
             slot.done.cancel();
         }
+        self.stir.stirred();
     }
 
     /// Asks for an order in flight to be given up; the token says when nothing more is done for it.
@@ -197,6 +203,7 @@ impl Orders {
     /// A cancel is done.
     pub(crate) fn finish_cancel(&self, id: ClientOrderId) {
         self.cancels.lock().remove(&id);
+        self.stir.stirred();
     }
 
     fn unstarted_cancels(&self) -> Vec<ClientOrderId> {

@@ -51,8 +51,11 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     }
 }
 
+/// In a simulated run due times come with marks alone: time does not pass between them.
 fn look_at_what_is_due(shared: &Arc<Shared>) {
-    shared.market.due(shared.clock.now()).into_iter().for_each(|hit| shared.look(hit));
+    if shared.clock.simulation().is_none() {
+        shared.market.due(shared.clock.now()).into_iter().for_each(|hit| shared.look(hit));
+    }
     let armed = u32::try_from(shared.market.armed()).unwrap_or(u32::MAX);
     shared.meters.triggers_armed.set(f64::from(armed));
 }

@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use compact_str::CompactString;
-use nexus_engine::account::{Account, Effect, Input};
+use nexus_engine::account::{Account, Context, Effect, Input};
 use nexus_engine::ids::{DecisionId, Symbol, Timestamp, UserId};
-use nexus_engine::instrument::Instrument;
+use nexus_engine::instrument::{Instrument, Mark};
 use nexus_engine::protection::Watch;
 use parking_lot::Mutex;
 use ractor::ActorRef;
@@ -23,8 +23,9 @@ use crate::engine::{Parts, Settings};
 use crate::latch::Latch;
 use crate::market::{Hit, Market};
 use crate::meters::Meters;
-use crate::ports::{Clock, HotState, Ledger, Probe, Step, Venue};
+use crate::ports::{Clock, HotState, Ledger, LedgerError, Probe, Step, Venue};
 use crate::registry::Registry;
+use crate::rest::Rest;
 use crate::risk::{Request, Task};
 use crate::router::{Orders, RouterMessage};
 use crate::supervisor::{Restarts, RootMessage};
@@ -65,6 +66,8 @@ pub(crate) struct Shared {
     pub(crate) resume: tokio::sync::Mutex<()>,
     /// Users whose venues have not yet told what became of their orders; whose triggers are armed afterwards.
     pub(crate) unreconciled: Mutex<HashSet<UserId>>,
+    /// What a simulated run waits for.
+    pub(crate) rest: Rest,
     /// Held while orders in doubt are asked about: one round at a time.
     pub(crate) reconciling: tokio::sync::Mutex<()>,
 }
@@ -75,6 +78,7 @@ impl Shared {
         let instruments: BTreeMap<_, _> = parts.instruments.into_iter().map(|i| (i.symbol.clone(), i)).collect();
         let ceilings = &parts.settings.ceilings;
         let (collar, tolerance) = (ceilings.price_collar_percent, ceilings.future_tolerance);
+        let rest = Rest::default();
         Arc::new(Shared {
             clock: parts.clock,
             ledger: parts.ledger,
@@ -85,9 +89,9 @@ impl Shared {
             settings: parts.settings,
             probe: parts.probe,
             latch,
-            registry: Registry::default(),
+            registry: Registry::new(rest.stir()),
             owners: Owners::default(),
-            orders: Orders::default(),
+            orders: Orders::new(rest.stir()),
             committer: Committer::new(),
             meters: Meters::new(),
             restarts: Restarts::default(),
@@ -101,6 +105,7 @@ impl Shared {
             halt_file: tokio::sync::Mutex::new(()),
             resume: tokio::sync::Mutex::new(()),
             unreconciled: Mutex::default(),
+            rest,
             reconciling: tokio::sync::Mutex::new(()),
         })
     }
@@ -117,6 +122,29 @@ impl Shared {
         if let Some(probe) = &self.probe {
             probe.handling(kind);
         }
+    }
+
+    /// The world as an input about `symbol` finds it, with the mark that it is about or else the newest one.
+    pub(crate) fn context(&self, symbol: Option<&Symbol>, mark: Option<Mark>, subscribed: bool) -> Context {
+        Context {
+            gate: self.latch.gate(),
+            mark: mark.or_else(|| self.market.mark(symbol?)),
+            instrument: symbol.and_then(|symbol| self.instruments.get(symbol).cloned()),
+            subscribed,
+        }
+    }
+
+    /// The newest committed state of an account; one that is not in memory, as its risk actor would take it up.
+    pub(crate) async fn newest_account(&self, user: UserId) -> Result<Option<Arc<Account>>, LedgerError> {
+        if let Some(account) = self.registry.committed(user) {
+            return Ok(Some(account));
+        }
+        let loaded = self.ledger.load_account(user).await?;
+        Ok(loaded.map(|mut account| {
+            account.limits = account.limits.tightened_to(&self.settings.ceilings);
+            account.quarantined |= account.check().is_err();
+            Arc::new(account)
+        }))
     }
 
     /// Remembers whether the ledger answers.
@@ -156,6 +184,11 @@ impl Shared {
     pub(crate) fn look(self: &Arc<Self>, hit: Hit) {
         let task = Task::Step(Input::Look(hit.decision));
         self.registry.send(self, hit.user, Request { mark: hit.mark, ..Request::of(task) });
+    }
+
+    /// Where a symbol trades.
+    pub(crate) fn venue_of(&self, symbol: &Symbol) -> Option<&Arc<dyn Venue>> {
+        self.venues.get(&self.instruments.get(symbol)?.venue)
     }
 
     /// Asks a venue for a cancel; other effects are not for this door.

@@ -23,7 +23,7 @@ use crate::commit::Approved;
 use crate::dispatcher::Dispatcher;
 use crate::engine::{GateStatus, Parts, StartError};
 use crate::kill_switch::{self, read_halt};
-use crate::ports::{LedgerError, Venue};
+use crate::ports::{LedgerError, Simulation, Venue};
 use crate::reports::tell;
 use crate::risk::{Request, RiskError, Task};
 use crate::router::{ExitOrder, Outgoing};
@@ -80,8 +80,9 @@ pub(crate) fn start_loops(shared: &Arc<Shared>) {
     for port in shared.venues.values() {
         let (sender, reports) = unbounded_channel();
         port.connect(sender);
-        let (pumped, reports) = (Arc::clone(shared), Arc::new(tokio::sync::Mutex::new(reports)));
-        keep_running(shared, "reports", move || venue::pump(Arc::clone(&pumped), Arc::clone(&reports)));
+        let inlet = venue::Inlet { reports, questions: shared.rest.add_pump() };
+        let (pumped, inlet) = (Arc::clone(shared), Arc::new(tokio::sync::Mutex::new(inlet)));
+        keep_running(shared, "reports", move || venue::pump(Arc::clone(&pumped), Arc::clone(&inlet)));
     }
     let scheduled = Arc::clone(shared);
     keep_running(shared, "schedule", move || schedule::run(Arc::clone(&scheduled)));
@@ -98,6 +99,7 @@ pub(crate) async fn recover(
             shared.market.remember(mark);
         }
     }
+    take_up_the_simulation(shared);
     let mut wanted = Vec::new();
     let mut users = JoinSet::new();
     // Before anything is read: a report that comes early must not arm anything either.
@@ -153,6 +155,18 @@ pub(crate) async fn recover(
         dispatcher.finish(signal.record, signal.undecided).await;
     }
     Ok(())
+}
+
+/// A simulated run goes on with the board that it was killed with.
+fn take_up_the_simulation(shared: &Shared) {
+    let board = shared.clock.simulation().map(Simulation::board).unwrap_or_default();
+    for quote in board {
+        // The venue may have been killed before it saw the last mark; seeing it twice does no harm.
+        if let (Some(mark), Some(venue)) = (&quote.mark, shared.venue_of(&quote.symbol)) {
+            venue.observe(mark);
+        }
+        shared.market.restore(quote);
+    }
 }
 
 /// A user whose triggers are not armed while this lives.

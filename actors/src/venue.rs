@@ -18,6 +18,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::attempt::{self, Attempt};
 use crate::ports::Venue;
 use crate::reports::deliver;
+use crate::rest::Question;
 use crate::router::Started;
 use crate::shared::Shared;
 use crate::supervisor::note_restart;
@@ -120,16 +121,29 @@ async fn keep_attempting(shared: &Arc<Shared>, venue: &Arc<dyn Venue>, started: 
     }
 }
 
-/// Carries what a venue reports to the accounts, until the venue hangs up or the tree ends.
-pub(crate) async fn pump(shared: Arc<Shared>, reports: Arc<tokio::sync::Mutex<UnboundedReceiver<Report>>>) {
-    let mut reports = reports.lock().await;
+/// The ends of a venue's channel that its pump holds. They outlive a crash of the pump.
+pub(crate) struct Inlet {
+    pub(crate) reports: UnboundedReceiver<Report>,
+    pub(crate) questions: UnboundedReceiver<Question>,
+}
+
+/// Carries what a venue reports to the accounts, until the venue hangs up or the tree ends. A question is answered only
+/// when no report is left.
+pub(crate) async fn pump(shared: Arc<Shared>, inlet: Arc<tokio::sync::Mutex<Inlet>>) {
+    let mut inlet = inlet.lock().await;
+    let Inlet { reports, questions } = &mut *inlet;
     loop {
         tokio::select! {
+            biased;
             () = shared.closing.cancelled() => return,
             report = reports.recv() => match report {
                 Some(report) => deliver(&shared, report),
                 None => return,
             },
+            Some(question) = questions.recv() => {
+                // Whoever asked may have given up waiting.
+                let _ = question.send(());
+            }
         }
     }
 }

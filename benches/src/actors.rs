@@ -123,7 +123,7 @@ impl Bench {
         let bench = Self { engine, clock, ledger, markets, users, numbers, accepted, refused };
         bench.wait_until_armed().await?;
         let marks = bench.markets.iter().map(|market| market.mark(bench.clock.now())).collect();
-        bench.engine.push_marks(marks).await;
+        bench.engine.push_marks(marks).await.expect("no simulation");
         Ok(bench)
     }
 

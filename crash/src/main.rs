@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, bail};
 use nexus_actors::ports::{Probe, Step};
+use nexus_server::serve::Options;
 
 /// Every step, by the name that the environment uses.
 const STEPS: [(Step, &str); 6] = [
@@ -65,7 +66,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let config = nexus_config::Config::load().map_err(|problems| anyhow::anyhow!("{problems}"))?;
     nexus_server::cli::logging::start(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(nexus_server::serve::run_probed(config, Some(trap.clone())))?;
+    runtime.block_on(nexus_server::serve::run(config, Options { probe: Some(trap.clone()), ..Options::default() }))?;
     if let Some(file) = std::env::var_os("NEXUS_CRASH_PASSES") {
         trap.write_passes(&PathBuf::from(file))?;
     }

@@ -172,7 +172,7 @@ impl Account {
     }
 
     /// Moves the account's time, never backwards, and begins a new day when one has begun. Open and reserved risk carry.
-    fn advance_to(&mut self, now: Timestamp) {
+    pub(crate) fn advance_to(&mut self, now: Timestamp) {
         self.now = self.now.max(now);
         if self.now.day() > self.today.day {
             self.today = Today { day: self.now.day(), ..Today::default() };

@@ -65,6 +65,9 @@ id! {
 pub const NAMES: Uuid = Uuid::from_u128(0x6e65_7875_7300_4000_8000_0000_6e61_6d65);
 
 impl SignalId {
+    /// The id of a signal that is only asked about: no signal that is sent has it, because a derived id is never nil.
+    pub const HYPOTHETICAL: SignalId = SignalId(Uuid::nil());
+
     /// The id of the signal that `feed` calls `key`.
     pub fn derive(feed: FeedId, key: &str) -> SignalId {
         SignalId(Uuid::new_v5(&feed.0, key.as_bytes()))

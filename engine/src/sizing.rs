@@ -46,6 +46,11 @@ pub fn unit_loss(reference: Price, stop: Price, instrument: &Instrument, limits:
     reference.distance(stop).plus(slippage).plus(fees)
 }
 
+/// What a trade of an account with this equity may risk, and does unless too little is left of its day.
+pub fn intended_risk(equity: Money, limits: &Limits) -> Money {
+    equity.or_zero().percent_down(limits.max_risk_percent)
+}
+
 /// The size of a trade for an account with this equity and so much left of its day.
 pub fn size(
     equity: Money,
@@ -56,7 +61,7 @@ pub fn size(
     stop: Price,
 ) -> Result<Sized, Refusal> {
     let unit_loss = unit_loss(reference, stop, instrument, limits);
-    let intended = equity.or_zero().percent_down(limits.max_risk_percent);
+    let intended = intended_risk(equity, limits);
     if Quantity::affordable(intended, unit_loss, instrument.lot).is_zero() {
         return Err(Refusal::RiskPerTrade);
     }

@@ -8,14 +8,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use nexus_actors::engine::{Engine, Parts, Settings};
 use nexus_actors::ports::{Clock, HotState, Ledger, Probe, Venue};
 use nexus_config::{Config, Database, Environment};
 use nexus_engine::account::Account;
-use nexus_engine::ids::{Timestamp, UserId};
 use nexus_engine::instrument::{Currency, Instrument};
 use nexus_engine::units::Money;
 use nexus_store::directory::{Credentials, Directory, PageRequest, Role, User};
@@ -31,6 +30,7 @@ use crate::auth::passwords::{Passwords, check_rules};
 use crate::auth::principal::Authenticator;
 use crate::auth::secrets::{keep_secret, kept_secret, new_password};
 use crate::auth::tokens::Tokens;
+use crate::clock::{NewIds, SimClock, WallClock, wall_now};
 use crate::http::app::{App, Bounds, HttpSettings};
 use crate::http::login::wall_now_s;
 use crate::http::{listen, metrics, router};
@@ -64,20 +64,31 @@ impl Running {
     }
 }
 
+/// What is asked for beside the settings.
+#[derive(Clone, Default)]
+pub struct Options {
+    /// Trading time is that of the marks.
+    pub sim_clock: bool,
+    /// Looks on at the named steps of each entry.
+    pub probe: Option<Arc<dyn Probe>>,
+}
+
 /// Starts everything that `config` names.
-pub async fn start(config: &Config, probe: Option<Arc<dyn Probe>>) -> anyhow::Result<Running> {
+pub async fn start(config: &Config, options: Options) -> anyhow::Result<Running> {
+    let Options { sim_clock, probe } = options;
     // Before the first part: a meter that is made while nobody records is silent for ever.
     let metrics = metrics::recorder();
     let lock = lock_data_dir(&config.data_dir)?;
     let key = signing_key(config)?;
-    let clock: Arc<dyn Clock> = Arc::new(WallClock);
     let (ledger, directory) = open_ledger(config, probe.as_ref())?;
+    let clock = trading_clock(config, directory.as_ref(), sim_clock).await?;
+    let new_ids = if sim_clock { NewIds::FromNames } else { NewIds::Drawn };
     let hot: Arc<dyn HotState> = Arc::new(MemoryHotState::default());
     recall_revoked_tokens(directory.as_ref(), hot.as_ref()).await?;
     let engine = start_engine(config, &clock, &ledger, &hot, probe).await?;
     let previous = config.secret_key_previous.as_ref();
     let passwords = Passwords::new(&key, previous, config.bcrypt_rounds)?;
-    let first_password = make_first_admin(config, directory.as_ref(), &passwords, clock.now()).await?;
+    let first_password = make_first_admin(config, directory.as_ref(), &passwords, new_ids).await?;
     let tokens = Tokens::new(&key, previous, config.access_token_expire_minutes.saturating_mul(60));
     let shutdown = CancellationToken::new();
     let app = Arc::new(App {
@@ -86,6 +97,7 @@ pub async fn start(config: &Config, probe: Option<Arc<dyn Probe>>) -> anyhow::Re
         directory,
         ledger,
         clock,
+        new_ids,
         passwords,
         settings: http_settings(config),
         metrics,
@@ -104,14 +116,27 @@ pub async fn start(config: &Config, probe: Option<Arc<dyn Probe>>) -> anyhow::Re
     Ok(Running { addr, first_password, engine, shutdown, server, drain_timeout, _lock: lock })
 }
 
-/// The wall clock.
-struct WallClock;
-
-impl Clock for WallClock {
-    fn now(&self) -> Timestamp {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+/// The clock by which this folder trades. Each folder has one kind of time: an account's never runs backwards.
+async fn trading_clock(config: &Config, directory: &dyn Directory, sim_clock: bool) -> anyhow::Result<Arc<dyn Clock>> {
+    let (data_dir, file) = (&config.data_dir, SimClock::path(&config.data_dir));
+    if !sim_clock {
+        if file.exists() {
+            bail!("{} belongs to a simulated clock: use --sim-clock, or another folder", data_dir.display());
+        }
+        return Ok(Arc::new(WallClock));
     }
+    if config.environment.is_production() {
+        bail!("a simulated clock is refused in production");
+    }
+    if !file.exists() && has_users(directory).await? {
+        bail!("the ledger was not begun by a simulated clock: use another folder than {}", data_dir.display());
+    }
+    let clock = SimClock::open(data_dir).with_context(|| format!("{} cannot be used", file.display()))?;
+    Ok(Arc::new(clock))
+}
+
+async fn has_users(directory: &dyn Directory) -> anyhow::Result<bool> {
+    Ok(!directory.users(PageRequest { limit: 1, after: None }).await?.items.is_empty())
 }
 
 /// Takes the data folder for this process, or says that another has it. The lock ends with the process, however it ends.
@@ -209,10 +234,9 @@ async fn make_first_admin(
     config: &Config,
     directory: &dyn Directory,
     passwords: &Passwords,
-    now: Timestamp,
+    new_ids: NewIds,
 ) -> anyhow::Result<Option<SecretString>> {
-    let first_page = directory.users(PageRequest { limit: 1, after: None }).await?;
-    if !first_page.items.is_empty() {
+    if has_users(directory).await? {
         return Ok(None);
     }
     let (password, made_up) = match &config.admin_password {
@@ -231,11 +255,11 @@ async fn make_first_admin(
         }
     };
     let user = User {
-        id: UserId(Uuid::now_v7()),
+        id: new_ids.user(ADMIN),
         username: ADMIN.to_owned(),
         role: Role::Admin,
         currency: Currency::new("USD"),
-        created_at: now,
+        created_at: wall_now(),
         tokens_valid_from_unix_s: 0,
     };
     let account = Account::open(user.id, user.currency.clone(), Money::ZERO, config.limits.clone());

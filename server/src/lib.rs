@@ -6,6 +6,7 @@
 
 mod auth;
 pub mod cli;
+mod clock;
 mod compose;
 mod http;
 pub mod serve;

@@ -5,26 +5,21 @@
 
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 use anyhow::Context;
-use nexus_actors::ports::Probe;
 use nexus_config::Config;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::compose;
 
-/// Serves until the process is asked to end; then finishes what is under way.
-pub async fn run(config: Config) -> anyhow::Result<()> {
-    run_probed(config, None).await
-}
+pub use crate::compose::Options;
 
-/// The same, with somebody looking on at the named steps of each entry.
-pub async fn run_probed(config: Config, probe: Option<Arc<dyn Probe>>) -> anyhow::Result<()> {
+/// Serves until the process is asked to end; then finishes what is under way.
+pub async fn run(config: Config, options: Options) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be waited for")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be waited for")?;
-    let running = compose::start(&config, probe).await?;
+    let running = compose::start(&config, options).await?;
     let greeting = greeting(running.addr, running.first_password.as_ref());
     // Whoever started us may have closed stdout; that is no reason not to trade.
     if let Err(error) = io::stdout().write_all(greeting.as_bytes()).and_then(|()| io::stdout().flush()) {

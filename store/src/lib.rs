@@ -9,4 +9,4 @@ pub mod hot;
 pub mod ledger;
 
 pub use hot::memory::MemoryHotState;
-pub use ledger::sqlite::{OpenError, SqliteOptions, SqliteStore};
+pub use ledger::sqlite::{Difference, OpenError, ReplayError, SqliteOptions, SqliteReplay, SqliteStore, UserReplay};

@@ -215,7 +215,7 @@ async fn a_stop_that_the_market_has_touched_leaves_although_the_market_has_turne
         ask: ask.parse().unwrap(),
         at: Timestamp::from_micros(at.micros() + micros),
     };
-    engine.push_marks(vec![mark(1, "1.08299", "1.08310"), mark(2, "1.08490", "1.08500")]).await;
+    engine.push_marks(vec![mark(1, "1.08299", "1.08310"), mark(2, "1.08490", "1.08500")]).await.unwrap();
     let account = world.until_account(user(1), "the position is closed", |a| !a.has_open_business()).await;
     assert_eq!(account.lots[&entry.decision].exits[0].purpose, Purpose::StopLoss);
 }

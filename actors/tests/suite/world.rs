@@ -216,7 +216,7 @@ impl World {
     pub async fn mark(&self, engine: &Engine, bid: &str, ask: &str) {
         let at = Timestamp::from_micros(self.clock.0.fetch_add(1_000, Ordering::SeqCst) + 1_000);
         let mark = Mark { symbol: symbol(), bid: bid.parse().unwrap(), ask: ask.parse().unwrap(), at };
-        let answer = engine.push_marks(vec![mark]).await;
+        let answer = engine.push_marks(vec![mark]).await.unwrap();
         assert_eq!(answer.accepted, 1);
     }
 

@@ -25,8 +25,7 @@ pub(super) fn order_value(case: &Case<'_>, sized: &Sized) -> Result<(), Refusal>
 /// The worth of everything, this order included.
 pub(super) fn exposure(case: &Case<'_>, sized: &Sized) -> Result<(), Refusal> {
     let value = sized.quantity.value_up(sized.reference);
-    let together = case.account.exposure().plus(value);
-    if together <= case.account.limits.max_exposure { Ok(()) } else { Err(Refusal::MaxExposure) }
+    if value <= case.account.exposure_left() { Ok(()) } else { Err(Refusal::MaxExposure) }
 }
 
 /// The same symbol, side and quantity, again and again.

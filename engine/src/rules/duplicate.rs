@@ -6,12 +6,5 @@
 use super::{Case, Refusal};
 
 pub(super) fn duplicate(case: &Case<'_>) -> Result<(), Refusal> {
-    let (account, signal) = (case.account, case.signal);
-    let repeated = account.recent.iter().rev().any(|recent| {
-        account.now.since(recent.at) < account.limits.duplicate_window
-            && recent.symbol == signal.symbol
-            && recent.side == signal.side
-            && recent.timeframe == signal.timeframe
-    });
-    if repeated { Err(Refusal::DuplicateSignal) } else { Ok(()) }
+    if case.account.duplicate_until(case.signal).is_none() { Ok(()) } else { Err(Refusal::DuplicateSignal) }
 }

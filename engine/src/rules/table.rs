@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::Refusal;
 use crate::account::{Account, Recent, Today};
 use crate::gate::{Gate, TradingState};
+use crate::headroom::Headroom;
 use crate::ids::{FeedId, SignalId, Timeframe, Timestamp, UserId};
 use crate::instrument::{Instrument, Mark};
 use crate::limits::Limits;
@@ -25,6 +26,7 @@ fn price(text: &str) -> Price {
     text.parse().unwrap()
 }
 
+#[derive(Clone)]
 struct World {
     now: Timestamp,
     account: Account,
@@ -249,6 +251,104 @@ fn one_signal_is_decided_once_and_a_step_without_events_changes_nothing() {
     assert!(turn.events.is_empty() && turn.effects.is_empty());
     assert_eq!(world.account, before);
 }
+
+/// The limits that leave nothing for the signal, in the order in which they are asked.
+fn used_up(world: &World, left: &Headroom) -> Vec<Refusal> {
+    let mut roomy = world.clone();
+    roomy.account.limits.max_exposure = Money::whole(1_000_000);
+    let order = roomy.verdict().map(|quantity| quantity.value_up(price("1.08505")));
+    // One lot of the good world may lose 0.00205 to the stop and 0.00021701 to slippage.
+    let smallest = "0.00226701".parse().unwrap();
+    let spent = [
+        (Refusal::DuplicateSignal, left.duplicate_until.is_some()),
+        (Refusal::TimeframeLimit, left.timeframe_trades == 0),
+        (Refusal::OpenPositions, left.open_positions == 0),
+        (Refusal::Throttled, left.orders_this_minute == 0),
+        (Refusal::LossStreak, left.cooling_until.is_some()),
+        (Refusal::DailyLossCap, left.daily_loss.is_zero()),
+        (Refusal::RiskPerTrade, left.trade_risk < smallest),
+        (Refusal::MaxExposure, order.is_ok_and(|order| left.exposure < order)),
+    ];
+    spent.into_iter().filter(|(_, is_spent)| *is_spent).map(|(refusal, _)| refusal).collect()
+}
+
+/// More ways to use a limit up, or to come as near as that, than the table of refusals has.
+fn edges() -> Vec<(Option<Refusal>, Change)> {
+    fn spread(w: &mut World) {
+        w.after_an_acceptance();
+        w.signal.timeframe = Timeframe::hours(6);
+    }
+    fn one_a_minute(w: &mut World, ago_us: i64) {
+        w.account.limits.max_orders_per_minute = 1;
+        spread(w);
+        w.account.recent[0].at = Timestamp::from_micros(w.now.micros() - ago_us);
+    }
+    vec![
+        (None, spread),
+        (None, |w| {
+            w.account.limits.max_open_positions = 2;
+            spread(w);
+        }),
+        // 2,205 and, of what that leaves of the day, 2,201 at 1.08505; and a step less.
+        (None, |w| {
+            w.account.limits.max_exposure = "4780.7303".parse().unwrap();
+            spread(w);
+        }),
+        (Some(Refusal::MaxExposure), |w| {
+            w.account.limits.max_exposure = "4780.73029999".parse().unwrap();
+            spread(w);
+        }),
+        (Some(Refusal::Throttled), |w| one_a_minute(w, 59_999_999)),
+        (None, |w| one_a_minute(w, 60_000_000)),
+        // What was used up yesterday is not used up today, although the account has made no turn today.
+        (None, |w| {
+            w.after_an_acceptance();
+            w.pass(Duration::from_secs(86_400));
+        }),
+        (None, |w| {
+            w.account.today = Today { day: NOW.day(), net: "-9.99".parse().unwrap(), ..Today::default() };
+            w.pass(Duration::from_secs(86_400));
+        }),
+    ]
+}
+
+#[test]
+fn a_limit_refuses_exactly_when_it_has_nothing_left() {
+    let mut shown = BTreeSet::new();
+    let rows = table().into_iter().map(|(refusal, change)| (Some(refusal), change));
+    for (n, (expected, change)) in rows.chain(edges()).enumerate() {
+        let mut world = World::good();
+        change(&mut world);
+        let before = world.account.clone();
+        let left = Headroom::of(&world.account, world.now, &world.signal);
+        assert_eq!(world.account, before, "row {n}");
+        let used_up = used_up(&world, &left);
+        assert_eq!(world.verdict().err(), expected, "row {n}");
+        // The cap of the day has two words, but one thing is left of it.
+        let refusal = expected.map(|r| if r == Refusal::DayClosed { Refusal::DailyLossCap } else { r });
+        match refusal {
+            Some(limit) if LIMITS.contains(&limit) => assert_eq!(used_up.first(), Some(&limit), "row {n}: {left:?}"),
+            Some(other) => assert!(used_up.iter().all(|limit| *limit > other), "row {n}: {other:?} before {used_up:?}"),
+            None => assert!(used_up.is_empty(), "row {n}: {used_up:?}"),
+        }
+        shown.extend(used_up);
+        let after = Headroom::of(&world.account, world.now, &world.signal);
+        assert_eq!(after == left, refusal.is_some(), "row {n}: an acceptance uses something, a refusal nothing");
+    }
+    assert_eq!(shown, LIMITS.into(), "a limit is never used up in this test");
+}
+
+/// The refusals of limits that an account uses up.
+const LIMITS: [Refusal; 8] = [
+    Refusal::DuplicateSignal,
+    Refusal::TimeframeLimit,
+    Refusal::OpenPositions,
+    Refusal::Throttled,
+    Refusal::LossStreak,
+    Refusal::DailyLossCap,
+    Refusal::RiskPerTrade,
+    Refusal::MaxExposure,
+];
 
 /// The list that people read is the list that the engine refuses by. `NEXUS_WRITE_DOCS=1` writes it anew.
 #[test]

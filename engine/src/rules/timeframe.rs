@@ -6,8 +6,5 @@
 use super::{Case, Refusal};
 
 pub(super) fn timeframe(case: &Case<'_>) -> Result<(), Refusal> {
-    let (account, timeframe) = (case.account, &case.signal.timeframe);
-    let used = account.today.timeframes.get(timeframe).copied().unwrap_or(0);
-    let limit = account.limits.timeframes.get(timeframe).copied().unwrap_or(0);
-    if used < limit { Ok(()) } else { Err(Refusal::TimeframeLimit) }
+    if case.account.trades_left(case.signal.timeframe) > 0 { Ok(()) } else { Err(Refusal::TimeframeLimit) }
 }

@@ -8,6 +8,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::demo::DemoArgs;
+use super::feed_replay::ReplayArgs;
+use super::marks::MarksArgs;
+use super::replay::RedecideArgs;
 use super::users::{Assignment, parse_assignment};
 
 /// Trade signals in, risk-checked orders out.
@@ -22,7 +26,11 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the engine in the foreground.
-    Serve,
+    Serve(ServeArgs),
+    /// Show the main job on real data: an engine of its own, 5,000 bars, the report
+    Demo(DemoArgs),
+    /// Decide every user's history again from the ledger and compare: exit with 1 on any difference
+    Replay(RedecideArgs),
     /// Show the state of a running engine.
     Status(ClientArgs),
     /// Stop all new exposure at once; positions keep their stops.
@@ -40,6 +48,13 @@ pub(crate) enum Command {
     Config(ConfigCommand),
     /// Exit with 0 when the engine is ready, else with 1; for containers.
     Healthcheck(ClientArgs),
+}
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct ServeArgs {
+    /// Trade by the time of the marks that are pushed, not by the wall: for replays; refused in production
+    #[arg(long)]
+    pub(crate) sim_clock: bool,
 }
 
 /// What every command that asks an engine takes.
@@ -179,6 +194,10 @@ pub(crate) enum FeedCommand {
         /// A feed's name or id
         feed: String,
     },
+    /// Replay bars of the past through an engine with a simulated clock, and report what became of them
+    Replay(Box<ReplayArgs>),
+    /// Push marks, as a feed
+    Marks(MarksArgs),
     /// Make a user follow a feed
     Subscribe {
         /// A feed's name or id
@@ -208,6 +227,9 @@ pub(crate) enum SignalCommand {
     /// Send a signal; done (0) when it is decided, whether it is accepted or not
     #[command(after_help = "Either --file or the fields of one signal.")]
     Send(Box<SendArgs>),
+    /// Ask how a signal would be decided now, and what each limit would have left; changes nothing
+    #[command(after_help = "Either --file or the fields of one signal. Its id does not matter and is not used up.")]
+    Check(Box<SendArgs>),
 }
 
 #[derive(Debug, Args)]
@@ -307,6 +329,9 @@ mod tests {
     fn good_use_is_understood() {
         for line in [
             "serve",
+            "serve --sim-clock",
+            "demo --exit --json --users 3",
+            "replay --user ann --json",
             "status --json --url http://127.0.0.1:9000",
             "stop --reason drill",
             "stop --local --reason drill --json",
@@ -318,8 +343,13 @@ mod tests {
             "user limits ann max_daily_loss=5.00 timeframes=3H=1,6H=1",
             "feed add breakout --symbols EURUSD,GBPUSD",
             "feed subscribe breakout ann",
+            "feed replay x.csv --users 3 --speed 50 --json --html x.html",
+            "feed replay --from-stdin",
+            "feed marks --api-key nxf_1 --file -",
+            "feed marks --api-key nxf_1 --symbol EURUSD --bid 1.1 --ask 1.2",
             "signal send --api-key nxf_1 --file -",
             "signal send --symbol EURUSD --side buy --timeframe 3H --stop-loss 1.083 --take-profit 1.089",
+            "signal check --api-key nxf_1 --file x.json",
             "config show --json",
             "config check",
             "healthcheck --json",
@@ -340,6 +370,10 @@ mod tests {
             "user add ann --role god",
             "user limits ann max_daily_loss",
             "user limits ann colour=red",
+            "feed replay",
+            "feed replay x.csv --from-stdin",
+            "feed replay x.csv --speed fast",
+            "feed marks --file x --symbol EURUSD",
             "signal send --file x --symbol EURUSD",
             "signal send --trail-after-r 1",
             "config",

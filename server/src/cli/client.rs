@@ -98,12 +98,13 @@ impl Client {
         self.send(Method::POST, path, Body::Json(body)).await
     }
 
-    /// Every item of a paged list.
+    /// Every item of a paged list; the path may bring a query of its own.
     pub(crate) async fn all(&self, path: &str) -> anyhow::Result<Vec<Value>> {
         let mut items = Vec::new();
+        let joint = if path.contains('?') { '&' } else { '?' };
         let mut query = format!("limit={PAGE_SIZE}");
         loop {
-            let mut page = self.get(&format!("{path}?{query}")).await?;
+            let mut page = self.get(&format!("{path}{joint}{query}")).await?;
             let found = page["items"].as_array_mut().map(std::mem::take).unwrap_or_default();
             let is_last = found.is_empty();
             items.extend(found);

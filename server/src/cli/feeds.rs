@@ -12,33 +12,38 @@ use serde_json::{Value, json};
 use super::args::{FeedArgs, FeedCommand};
 use super::client::{Body, Client};
 use super::output::{self, field};
+use super::{feed_replay, marks};
 
 /// Carries out `nexus feed …`.
 pub(crate) async fn run(args: &FeedArgs, environ: &Environ) -> anyhow::Result<ExitCode> {
-    let client = Client::signed_in(&args.client, environ).await?;
+    let signed_in = || Client::signed_in(&args.client, environ);
     let is_json = args.client.json;
     match &args.command {
+        FeedCommand::Replay(replay) => return feed_replay::run(&args.client, replay, environ).await,
+        FeedCommand::Marks(push) => return marks::run(&args.client, push, environ).await,
         FeedCommand::Add { name, symbols } => {
-            let answer = client.post("/api/v1/feeds", &json!({"name": name, "symbols": symbols})).await?;
+            let answer = signed_in().await?.post("/api/v1/feeds", &json!({"name": name, "symbols": symbols})).await?;
             show_secrets(&answer, is_json)?;
         }
-        FeedCommand::List => list(&client, is_json).await?,
+        FeedCommand::List => list(&signed_in().await?, is_json).await?,
         FeedCommand::Remove { feed } => {
+            let client = signed_in().await?;
             let id = client.id_of("feed", feed).await?;
             client.send(Method::DELETE, &format!("/api/v1/feeds/{id}"), Body::Empty).await?;
             done(&json!({"id": id, "removed": true}), &format!("feed {feed} is removed"), is_json)?;
         }
         FeedCommand::Rotate { feed } => {
+            let client = signed_in().await?;
             let id = client.id_of("feed", feed).await?;
             let answer = client.send(Method::POST, &format!("/api/v1/feeds/{id}/rotate-secret"), Body::Empty).await?;
             show_secrets(&answer, is_json)?;
         }
         FeedCommand::Subscribe { feed, user } => {
-            follow(&client, feed, user, Method::PUT).await?;
+            follow(&signed_in().await?, feed, user, Method::PUT).await?;
             done(&json!({"feed": feed, "user": user, "subscribed": true}), &format!("{user} follows {feed}"), is_json)?;
         }
         FeedCommand::Unsubscribe { feed, user } => {
-            follow(&client, feed, user, Method::DELETE).await?;
+            follow(&signed_in().await?, feed, user, Method::DELETE).await?;
             let answer = json!({"feed": feed, "user": user, "subscribed": false});
             done(&answer, &format!("{user} no longer follows {feed}"), is_json)?;
         }

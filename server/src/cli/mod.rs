@@ -7,11 +7,16 @@
 mod args;
 mod client;
 mod config;
+mod demo;
+mod feed_replay;
 mod feeds;
 mod kill_switch;
 pub mod logging;
+mod marks;
 mod output;
 mod problem;
+mod replay;
+mod report;
 mod secret;
 mod sign_in;
 mod signals;
@@ -25,10 +30,11 @@ use std::time::Duration;
 use clap::Parser;
 use nexus_config::{Config, ConfigErrors, Environ};
 
-use args::{Cli, Command};
+use crate::serve::Options;
+use args::{Cli, Command, ServeArgs};
 
 /// How long blocking calls may still take once serving has ended.
-const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
+pub(crate) const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
 
 /// Bad use that clap cannot see.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +45,7 @@ pub(crate) struct BadUse(pub(crate) String);
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let environ = Environ::of_process();
-    match carry_out(cli.command.unwrap_or(Command::Serve), &environ) {
+    match carry_out(cli.command.unwrap_or(Command::Serve(ServeArgs::default())), &environ) {
         Ok(code) => code,
         Err(error) => explain(&error),
     }
@@ -47,7 +53,9 @@ pub fn run() -> ExitCode {
 
 fn carry_out(command: Command, environ: &Environ) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Serve => serve(environ),
+        Command::Serve(args) => serve(&args, environ),
+        Command::Demo(args) => demo::run(&args, environ),
+        Command::Replay(args) => replay::run(&args, environ),
         Command::Config(command) => config::run(&command, environ),
         Command::Stop(args) if args.local => kill_switch::stop_locally(&args, environ),
         Command::Status(args) => wait_for(status::status(&args, environ)),
@@ -65,8 +73,12 @@ fn wait_for(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Res
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
-fn serve(environ: &Environ) -> anyhow::Result<ExitCode> {
+fn serve(args: &ServeArgs, environ: &Environ) -> anyhow::Result<ExitCode> {
     let config = Config::read(environ)?;
+    if args.sim_clock && config.environment.is_production() {
+        return Err(BadUse("--sim-clock is refused in production".into()).into());
+    }
+    let options = Options { sim_clock: args.sim_clock, probe: None };
     logging::start(&config)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
@@ -76,7 +88,7 @@ fn serve(environ: &Environ) -> anyhow::Result<ExitCode> {
         anyhow::bail!("{}", unsupported.join("\n"));
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let served = runtime.block_on(crate::serve::run(config));
+    let served = runtime.block_on(crate::serve::run(config, options));
     // A blocking call that hangs (a disk, a hash) must not keep the process from ending.
     runtime.shutdown_timeout(SHUTDOWN_MAX);
     served.map(|()| ExitCode::SUCCESS)

@@ -46,6 +46,13 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// How long the engine asks to wait.
+    pub(crate) fn retry_after(&self) -> Option<std::time::Duration> {
+        self.retry_after.as_deref()?.parse().ok().map(std::time::Duration::from_secs)
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let reason = self.status.canonical_reason().unwrap_or("refused");

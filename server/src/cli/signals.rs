@@ -1,4 +1,4 @@
-//! `nexus signal send`: a signal by hand, as a feed would send it.
+//! `nexus signal send` and `nexus signal check`: a signal by hand, as a feed would send it or ask about it.
 //!
 //! The command is done when the signal is decided; that a decision is a rejection is an answer, not a failure.
 
@@ -18,11 +18,20 @@ use super::{BadUse, secret};
 /// Carries out `nexus signal …`.
 pub(crate) async fn run(args: &SignalArgs, environ: &Environ) -> anyhow::Result<ExitCode> {
     match &args.command {
-        SignalCommand::Send(send_args) => send(&args.client, send_args, environ).await,
+        SignalCommand::Send(signal) => post(&args.client, signal, environ, "/api/v1/signals", in_words).await,
+        SignalCommand::Check(signal) => {
+            post(&args.client, signal, environ, "/api/v1/signals?dry_run=true", what_if_in_words).await
+        }
     }
 }
 
-async fn send(args: &ClientArgs, send: &SendArgs, environ: &Environ) -> anyhow::Result<ExitCode> {
+async fn post(
+    args: &ClientArgs,
+    send: &SendArgs,
+    environ: &Environ,
+    path: &str,
+    in_words: impl Fn(&Value) -> String,
+) -> anyhow::Result<ExitCode> {
     let key = send.api_key.as_deref().filter(|key| !key.is_empty());
     let key = key.ok_or_else(|| BadUse("a feed's key is needed: --api-key or NEXUS_FEED_KEY".into()))?;
     let body = match &send.file {
@@ -33,7 +42,7 @@ async fn send(args: &ClientArgs, send: &SendArgs, environ: &Environ) -> anyhow::
         }
     };
     let client = Client::new(args, &ClientConfig::read(environ)?)?.with_token(key.into());
-    let answer = client.send(Method::POST, "/api/v1/signals", Body::Raw(body)).await?;
+    let answer = client.send(Method::POST, path, Body::Raw(body)).await?;
     if args.json {
         output::json(&answer)?;
     } else {
@@ -120,6 +129,38 @@ fn in_words(answer: &Value) -> String {
     text
 }
 
+fn what_if_in_words(answer: &Value) -> String {
+    let answers = answer.as_array().map_or(std::slice::from_ref(answer), Vec::as_slice);
+    let decisions = answers.iter().flat_map(|one| one["decisions"].as_array().into_iter().flatten());
+    let row = |one: &Value| {
+        let left = |name| field(&one["left"], name);
+        [
+            field(one, "user_id"),
+            field(one, "verdict"),
+            field(one, "quantity"),
+            field(one, "risk"),
+            reasons(one),
+            left("daily_loss"),
+            left("timeframe_trades"),
+            left("open_positions"),
+            left("exposure"),
+        ]
+    };
+    let heading = [
+        "USER",
+        "VERDICT",
+        "QUANTITY",
+        "RISK",
+        "REASONS",
+        "LOSS LEFT",
+        "TRADES LEFT",
+        "POSITIONS LEFT",
+        "EXPOSURE LEFT",
+    ];
+    let rows: Vec<[String; 9]> = decisions.map(row).collect();
+    format!("Nothing was decided. Afterwards there would be left:\n\n{}", output::table(heading, &rows))
+}
+
 /// The reasons of one answer; of a signal that was refused in a list, what was wrong with it.
 fn reasons(answer: &Value) -> String {
     if answer["reasons"].is_null() { field(answer, "detail") } else { cell(&answer["reasons"]) }
@@ -155,6 +196,16 @@ mod tests {
         let signal = from_fields(&more, || "new".into()).unwrap();
         assert_eq!(signal["id"], "opt-1");
         assert_eq!(signal["protection"], json!({"trail_distance": "0.0010", "max_hold_minutes": 540}));
+    }
+
+    #[test]
+    fn a_what_if_is_told_with_what_would_be_left() {
+        let answer = json!({"dry_run": true, "decisions": [{"user_id": "u1", "verdict": "accepted", "quantity": "2400",
+            "risk": "4.80", "left": {"daily_loss": "5.19", "timeframe_trades": 0, "open_positions": 4, "exposure": "9.00"}}]});
+        let text = what_if_in_words(&answer);
+        let cells: Vec<&str> = text.lines().last().expect("a row").split_whitespace().collect();
+        assert_eq!(cells, ["u1", "accepted", "2400", "4.80", "5.19", "0", "4", "9.00"]);
+        assert!(text.starts_with("Nothing was decided."));
     }
 
     #[test]

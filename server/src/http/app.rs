@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::problem::Problem;
 use crate::auth::passwords::Passwords;
 use crate::auth::principal::Authenticator;
+use crate::clock::NewIds;
 
 /// Everything that a handler needs; shared by all connections.
 pub struct App {
@@ -29,6 +30,8 @@ pub struct App {
     pub ledger: Arc<dyn Ledger>,
     /// What time it is for trading.
     pub clock: Arc<dyn Clock>,
+    /// How new users and feeds get their ids.
+    pub new_ids: NewIds,
     /// Finds out who asks.
     pub auth: Authenticator,
     /// Hashes and compares passwords.

@@ -196,6 +196,23 @@ impl<S: Send + Sync> FromRequestParts<S> for PathValues {
 /// Which page of a list is asked for.
 pub struct Paging(pub PagingQuery);
 
+/// Whether a signal is only asked about. Anything else in the query is refused: a misspelt `dry_run` would trade.
+pub struct DryRun(pub bool);
+
+impl<S: Send + Sync> FromRequestParts<S> for DryRun {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let query = axum::extract::Query::<Vec<(String, String)>>::from_request_parts(parts, state).await;
+        let axum::extract::Query(query) = query.map_err(|_| Problem::malformed("the query cannot be read"))?;
+        match query.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect::<Vec<_>>()[..] {
+            [] | [("dry_run", "false")] => Ok(Self(false)),
+            [("dry_run", "true")] => Ok(Self(true)),
+            _ => Err(Problem::malformed("the query may only say dry_run=true or dry_run=false, once")),
+        }
+    }
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for Paging {
     type Rejection = Problem;
 

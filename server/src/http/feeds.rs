@@ -10,13 +10,13 @@ use axum::http::StatusCode;
 use nexus_engine::ids::FeedId;
 use nexus_store::directory::{Feed, FeedSecrets};
 use secrecy::{ExposeSecret, SecretString};
-use uuid::Uuid;
 
 use super::app::{App, to_the_end};
 use super::body::{Json, OptionalJson};
 use super::extract::{Admin, Paging, PathValues};
 use super::problem::Problem;
 use crate::auth::secrets::{new_api_key, new_webhook_secret, sha256_hex};
+use crate::clock::wall_now;
 use crate::wire::feeds::{FeedBody, FeedSecretsBody, NewFeedBody, NothingBody};
 use crate::wire::lists::{ListBody, PagingQuery};
 
@@ -61,7 +61,7 @@ pub async fn create(
     Json(body): Json<NewFeedBody>,
 ) -> Result<(StatusCode, axum::Json<FeedSecretsBody>), Problem> {
     let (name, symbols) = body.parse(|symbol| app.engine.instrument(symbol).is_some())?;
-    let feed = Feed { id: FeedId(Uuid::now_v7()), name, symbols, created_at: app.clock.now() };
+    let feed = Feed { id: app.new_ids.feed(&name), name, symbols, created_at: wall_now() };
     let secrets = NewSecrets::draw();
     app.directory.create_feed(feed.clone(), secrets.kept()).await?;
     Ok((StatusCode::CREATED, axum::Json(secrets.shown(&feed))))
@@ -180,7 +180,7 @@ pub async fn subscribe(
         return Err(Problem::not_found("user"));
     }
     to_the_end(async move {
-        let subscribed = app.directory.subscribe(feed.id, user, app.clock.now()).await;
+        let subscribed = app.directory.subscribe(feed.id, user, wall_now()).await;
         app.engine.subscriptions_changed(feed.id);
         Ok(subscribed?)
     })

@@ -64,5 +64,11 @@ pub async fn ready(State(app): State<Arc<App>>) -> (StatusCode, axum::Json<Healt
 )]
 pub async fn status(State(app): State<Arc<App>>) -> axum::Json<StatusBody> {
     let uptime_s = app.started.elapsed().as_secs();
-    axum::Json(StatusBody::of(&app.engine.status(), app.settings.environment, uptime_s, app.instance.clone()))
+    axum::Json(StatusBody::of(
+        &app.engine.status(),
+        app.settings.environment,
+        app.clock.as_ref(),
+        uptime_s,
+        app.instance.clone(),
+    ))
 }

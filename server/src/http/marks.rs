@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
+use nexus_engine::ids::Timestamp;
 use nexus_engine::instrument::Mark;
 use nexus_store::directory::Feed;
 
@@ -26,7 +27,8 @@ const LIST_BYTES_MAX: usize = 2 * 1024 * 1024;
 ///
 /// A list of at most 10,000, oldest first. The whole list is refused when one of them is wrong. Those that are not newer
 /// than what is known are acknowledged and ignored, so a repeat is safe. A time ahead of the engine's clock by more than
-/// `future_tolerance_seconds` is wrong.
+/// `future_tolerance_seconds` is wrong. An engine with a simulated clock takes its time from them, and answers when all
+/// that they caused is at rest.
 #[utoipa::path(
     post, path = "/api/v1/marks", tag = "Marks", request_body = Vec<MarkBody>,
     responses((status = 200, description = "Taken, and acted on", body = MarksAnswerBody)),
@@ -41,14 +43,18 @@ pub async fn push(
     let body = body::read(request, LIST_BYTES_MAX, app.settings.bounds.body_timeout).await?;
     let marks = parse(&app, json::decode(&body)?)?;
     check_sources(&known.feed, &marks)?;
-    to_the_end(async move { Ok(axum::Json(app.engine.push_marks(marks).await.into())) }).await
+    to_the_end(async move { Ok(axum::Json(app.engine.push_marks(marks).await?.into())) }).await
 }
 
 fn parse(app: &App, bodies: Vec<MarkBody>) -> Result<Vec<Mark>, Problem> {
     if bodies.len() > LIST_MAX {
         return Err(Problem::invalid_field("", "too_many", format!("a list may have at most {LIST_MAX} marks")));
     }
-    let latest = app.clock.now().after(app.settings.ceilings.future_tolerance);
+    // Marks carry simulated time: there none is ahead of it.
+    let latest = match app.clock.simulation() {
+        Some(_) => Timestamp::from_micros(i64::MAX),
+        None => app.clock.now().after(app.settings.ceilings.future_tolerance),
+    };
     let (mut marks, mut errors) = (Vec::with_capacity(bodies.len()), Vec::new());
     for (index, body) in bodies.into_iter().enumerate() {
         match body.parse(index, latest, |symbol| app.engine.instrument(symbol).is_some()) {
@@ -81,7 +87,7 @@ fn check_sources(feed: &Feed, marks: &[Mark]) -> Result<(), Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nexus_engine::ids::{FeedId, Timestamp};
+    use nexus_engine::ids::FeedId;
     use nexus_engine::units::Price;
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use nexus_actors::engine::{ChangeError, ResumeError, SubmitError};
+use nexus_actors::engine::{ChangeError, MarksError, ResumeError, SubmitError};
 use nexus_actors::ports::LedgerError;
 use nexus_store::directory::DirectoryError;
 use serde::Serialize;
@@ -239,6 +239,12 @@ impl From<DirectoryError> for Problem {
                 Self::unavailable("the database is away; nothing was changed")
             }
         }
+    }
+}
+
+impl From<MarksError> for Problem {
+    fn from(error: MarksError) -> Self {
+        Self::unavailable(error.to_string())
     }
 }
 

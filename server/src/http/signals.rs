@@ -10,18 +10,20 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 use nexus_engine::ids::{FeedId, SignalId};
+use nexus_engine::signal::Signal;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::app::App;
 use super::body::{self, BODY_BYTES_MAX, media_type, require_json};
-use super::extract::{Paging, PathValues, Source, SourceOrAdmin};
+use super::extract::{DryRun, Paging, PathValues, Source, SourceOrAdmin};
 use super::ndjson;
 use super::problem::Problem;
 use crate::wire::fields::FieldError;
 use crate::wire::json;
 use crate::wire::lists::PagingQuery;
 use crate::wire::signals::{DecisionBody, SignalAnswerBody, SignalBody, StoredSignalBody};
+use crate::wire::what_if::WhatIfBody;
 
 /// Signals in one list.
 const LIST_MAX: usize = 1_000;
@@ -47,15 +49,20 @@ pub enum ListedAnswer {
 ///
 /// A list is refused as a whole when a signal in it is malformed or wrong in a field. Otherwise every signal is answered
 /// in its place; status 207 says that some were not decided and carry a problem instead.
+///
+/// With `dry_run=true` nothing is decided: the answer (`WhatIf`) says how a new signal like this would be decided now, and
+/// what each limit would have left. Its id does not matter and is not used up; signals of a list are judged each by itself.
 #[utoipa::path(
     post, path = "/api/v1/signals", tag = "Signals",
     request_body(content((SignalBody = "application/json"), (String = "application/x-ndjson"))),
     params(
+        ("dry_run" = Option<bool>, Query, description = "`true` asks what would be decided, and changes nothing"),
         ("webhook-id" = Option<String>, Header, description = "What the feed calls the signal, when it has no `id`"),
         ("Idempotency-Key" = Option<String>, Header, description = "The same, when there is no `webhook-id`"),
     ),
     responses(
-        (status = 200, description = "Decided; for a list, a list of answers", body = SignalAnswerBody),
+        (status = 200, description = "Decided (for a list, a list of answers); with `dry_run=true` a `WhatIf` instead",
+            body = SignalAnswerBody),
         (status = 202, description = "Some decisions are not durable yet: ask for the signal later", body = SignalAnswerBody),
         (status = 207, description = "A list of which some were not decided", body = Vec<ListedAnswer>),
         (status = 409, description = "The id was used for another signal", body = Problem),
@@ -63,7 +70,15 @@ pub enum ListedAnswer {
     ),
     security(("api_key" = []))
 )]
-pub async fn submit(State(app): State<Arc<App>>, Source(known): Source, request: Request) -> Result<Response, Problem> {
+pub async fn submit(
+    State(app): State<Arc<App>>,
+    Source(known): Source,
+    DryRun(dry_run): DryRun,
+    request: Request,
+) -> Result<Response, Problem> {
+    if dry_run {
+        return what_if(&app, known.feed.id, request).await;
+    }
     if media_type(request.headers()) == "application/x-ndjson" {
         return Ok(ndjson::answer(app, known, request.into_body()));
     }
@@ -77,6 +92,22 @@ pub async fn submit(State(app): State<Arc<App>>, Source(known): Source, request:
     }
     let answer = submit_one(&app, feed, json::decode(&body)?, key).await?;
     Ok((status_of(&answer), axum::Json(answer)).into_response())
+}
+
+/// Says how signals would be decided, each by itself.
+async fn what_if(app: &App, feed: FeedId, request: Request) -> Result<Response, Problem> {
+    require_json(request.headers())?;
+    let body = body::read(request, BODY_BYTES_MAX, app.settings.bounds.body_timeout).await?;
+    if !json::is_array(&body) {
+        let body: SignalBody = json::decode(&body)?;
+        let signal = body.parse(feed, &fresh_key(), app.clock.now())?;
+        return Ok(axum::Json(WhatIfBody::of(&app.engine.preview(signal).await?)).into_response());
+    }
+    let mut answers = Vec::new();
+    for signal in parse_list(app, feed, json::decode(&body)?, None)? {
+        answers.push(WhatIfBody::of(&app.engine.preview(signal).await?));
+    }
+    Ok(axum::Json(answers).into_response())
 }
 
 fn status_of(answer: &SignalAnswerBody) -> StatusCode {
@@ -112,6 +143,17 @@ async fn submit_list(
     bodies: Vec<SignalBody>,
     key: Option<String>,
 ) -> Result<Response, Problem> {
+    let signals = parse_list(app, feed, bodies, key)?;
+    let answers: Vec<Result<SignalAnswerBody, Problem>> = futures::stream::iter(signals)
+        .map(|signal| async { Ok(SignalAnswerBody::of(&app.engine.submit(signal).await?)) })
+        .buffered(IN_FLIGHT_MAX)
+        .collect()
+        .await;
+    list_response(answers)
+}
+
+/// All of a list, or what is wrong with it.
+fn parse_list(app: &App, feed: FeedId, bodies: Vec<SignalBody>, key: Option<String>) -> Result<Vec<Signal>, Problem> {
     if bodies.len() > LIST_MAX {
         let message = format!("a list may have at most {LIST_MAX} signals");
         return Err(Problem::invalid_field("", "too_many", message));
@@ -128,15 +170,7 @@ async fn submit_list(
             }
         }
     }
-    if !errors.is_empty() {
-        return Err(errors.into());
-    }
-    let answers: Vec<Result<SignalAnswerBody, Problem>> = futures::stream::iter(signals)
-        .map(|signal| async { Ok(SignalAnswerBody::of(&app.engine.submit(signal).await?)) })
-        .buffered(IN_FLIGHT_MAX)
-        .collect()
-        .await;
-    list_response(answers)
+    if errors.is_empty() { Ok(signals) } else { Err(errors.into()) }
 }
 
 /// A list that failed altogether in one way is answered with that; otherwise every signal in its place.

@@ -9,9 +9,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use futures::{StreamExt, TryStreamExt};
 use nexus_engine::account::Account;
-use nexus_engine::ids::UserId;
 use nexus_store::directory::{Credentials, User, UserChange};
-use uuid::Uuid;
 
 use super::app::{App, to_the_end};
 use super::body::Json;
@@ -19,6 +17,7 @@ use super::extract::{Admin, Paging, PathValues};
 use super::login::wall_now_s;
 use super::problem::Problem;
 use crate::auth::passwords::check_rules;
+use crate::clock::wall_now;
 use crate::wire::fields::FieldError;
 use crate::wire::limits::LimitsChange;
 use crate::wire::lists::{ListBody, PagingQuery};
@@ -50,11 +49,11 @@ pub async fn create(
 async fn create_user(app: &App, new: NewUser) -> Result<UserBody, Problem> {
     let password_hash = app.passwords.hash(new.password).await?;
     let user = User {
-        id: UserId(Uuid::now_v7()),
+        id: app.new_ids.user(&new.username),
         username: new.username,
         role: new.role,
         currency: new.currency,
-        created_at: app.clock.now(),
+        created_at: wall_now(),
         tokens_valid_from_unix_s: 0,
     };
     let account = Account::open(user.id, user.currency.clone(), new.equity, app.settings.ceilings.clone());

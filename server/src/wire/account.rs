@@ -12,6 +12,7 @@ use nexus_engine::instrument::Mark;
 use nexus_engine::order::Order;
 use nexus_engine::position::Lot;
 use nexus_engine::signal::Side;
+use nexus_engine::sizing::intended_risk;
 use nexus_engine::units::{Money, Price, Quantity};
 use nexus_store::directory::{DecisionRow, FillRow, OrderRow, PositionRow};
 use serde::Serialize;
@@ -125,7 +126,7 @@ impl RiskStatusBody {
             },
             risk_per_trade: RiskPerTradeBody {
                 max_percent: limits.max_risk_percent.to_string(),
-                max_amount: account.equity().or_zero().percent_down(limits.max_risk_percent).to_string(),
+                max_amount: intended_risk(account.equity(), limits).to_string(),
             },
             timeframes: timeframes.collect(),
             open_positions: open_lots.map(|lot| PositionBody::of_lot(lot, mark(&lot.symbol).as_ref())).collect(),
@@ -383,6 +384,8 @@ pub struct PlanBody {
     pub used_before: String,
     /// The day's cap.
     pub cap: String,
+    /// The equity that the risk percent was taken of.
+    pub equity: String,
     /// When a working entry is cancelled.
     pub expires_at: String,
     /// Where it trades.
@@ -409,6 +412,7 @@ impl DecisionRecordBody {
                     risk: plan.risk.to_string(),
                     used_before: plan.used_before.to_string(),
                     cap: plan.cap.to_string(),
+                    equity: plan.equity.to_string(),
                     expires_at: time::format(plan.expires_at),
                     venue: plan.venue.to_string(),
                 };

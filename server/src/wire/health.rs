@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use nexus_actors::engine::EngineStatus;
+use nexus_actors::ports::Clock;
 use nexus_engine::gate::TradingState;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -85,6 +86,11 @@ pub struct StatusBody {
     /// `development` or `production`.
     #[schema(example = "development")]
     pub environment: &'static str,
+    /// `wall`, or `simulated` when trading time is that of the marks.
+    #[schema(example = "wall")]
+    pub clock: &'static str,
+    /// The time that decisions are made at.
+    pub trading_time: String,
     /// Seconds since it was started.
     pub uptime_s: u64,
     /// A name drawn at start-up.
@@ -118,10 +124,18 @@ pub struct RiskEngineBody {
 
 impl StatusBody {
     /// Shows the state of the tree.
-    pub fn of(status: &EngineStatus, environment: &'static str, uptime_s: u64, instance: String) -> Self {
+    pub fn of(
+        status: &EngineStatus,
+        environment: &'static str,
+        clock: &dyn Clock,
+        uptime_s: u64,
+        instance: String,
+    ) -> Self {
         let HealthBody { checks, .. } = HealthBody::of(status);
         Self {
             environment,
+            clock: if clock.simulation().is_some() { "simulated" } else { "wall" },
+            trading_time: time::format(clock.now()),
             uptime_s,
             instance,
             risk_engine: RiskEngineBody {

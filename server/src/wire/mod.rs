@@ -20,3 +20,4 @@ pub mod objects;
 pub mod signals;
 pub mod time;
 pub mod users;
+pub mod what_if;

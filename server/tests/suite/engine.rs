@@ -33,7 +33,19 @@ impl Engine {
 
     /// Starts one on this folder, with these settings beside the usual ones.
     pub fn start_on(data: TempDir, settings: &[(&str, &str)]) -> Self {
-        let mut process = command(data.path(), settings).spawn().expect("started");
+        let command = command(data.path(), settings);
+        Self::launch(command, data)
+    }
+
+    /// Starts one on this folder whose time is that of its marks.
+    pub fn simulated_on(data: TempDir, settings: &[(&str, &str)]) -> Self {
+        let mut command = command(data.path(), settings);
+        command.arg("--sim-clock");
+        Self::launch(command, data)
+    }
+
+    fn launch(mut command: Command, data: TempDir) -> Self {
+        let mut process = command.spawn().expect("started");
         let mut stdout = BufReader::new(process.stdout.take().expect("piped"));
         let mut line = String::new();
         stdout.read_line(&mut line).expect("read");
@@ -247,6 +259,12 @@ impl World {
         world
     }
 
+    /// Pushes a mark of EURUSD that was seen at this time.
+    pub async fn push_mark_at(&self, bid: &str, ask: &str, at: &str) -> Answer {
+        let mark = json!([{"symbol": "EURUSD", "bid": bid, "ask": ask, "at": at}]);
+        self.engine.post("/api/v1/marks", &self.feed, &mark).await
+    }
+
     /// Pushes a mark that was seen now.
     pub async fn push_mark(&self, symbol: &str, bid: &str, ask: &str) {
         let mark = json!([{"symbol": symbol, "bid": bid, "ask": ask, "at": jiff::Timestamp::now().to_string()}]);
@@ -267,7 +285,7 @@ impl World {
     }
 }
 
-async fn member(engine: &Engine, admin: &str, username: &str) -> Member {
+pub async fn member(engine: &Engine, admin: &str, username: &str) -> Member {
     let body = json!({
         "username": username, "password": PASSWORD, "role": "user", "equity": "500.00", "currency": "USD"
     });
@@ -277,7 +295,7 @@ async fn member(engine: &Engine, admin: &str, username: &str) -> Member {
     Member { id, token: engine.login(username, PASSWORD).await }
 }
 
-async fn feed(engine: &Engine, admin: &str, name: &str) -> String {
+pub async fn feed(engine: &Engine, admin: &str, name: &str) -> String {
     let answer = engine.post("/api/v1/feeds", admin, &json!({"name": name})).await;
     assert_eq!(answer.status, 201, "{}", answer.text);
     answer.body["api_key"].as_str().expect("a key").to_owned()

@@ -15,3 +15,5 @@ mod promises_stops;
 mod roles;
 mod sessions;
 mod signals;
+mod sim_clock;
+mod what_if;

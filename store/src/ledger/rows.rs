@@ -46,58 +46,65 @@ pub(super) trait Cells {
     fn uuid(&mut self) -> Read<Uuid>;
     /// Passes over so many columns.
     fn skip(&mut self, columns: usize);
+}
 
-    fn string(&mut self) -> Read<String> {
+impl dyn Cells + '_ {
+    pub(super) fn string(&mut self) -> Read<String> {
         self.text().map(ToOwned::to_owned)
     }
 
-    fn compact(&mut self) -> Read<CompactString> {
+    pub(super) fn compact(&mut self) -> Read<CompactString> {
         self.text().map(CompactString::new)
     }
 
-    fn parse<T: FromStr<Err: Display>>(&mut self) -> Read<T> {
+    pub(super) fn parse<T: FromStr<Err: Display>>(&mut self) -> Read<T> {
         let text = self.text()?;
         text.parse().map_err(|error| Unreadable(format!("{text:?} {error}")))
     }
 
-    fn json<T: DeserializeOwned>(&mut self) -> Read<T> {
-        Ok(serde_json::from_str(self.text()?)?)
+    pub(super) fn json<T: DeserializeOwned>(&mut self) -> Read<T> {
+        from_json(self.text()?)
     }
 
     /// JSON that may be absent.
-    fn maybe_json<T: DeserializeOwned>(&mut self) -> Read<Option<T>> {
-        Ok(self.maybe_text()?.map(serde_json::from_str).transpose()?)
+    pub(super) fn maybe_json<T: DeserializeOwned>(&mut self) -> Read<Option<T>> {
+        self.maybe_text()?.map(from_json).transpose()
     }
 
     /// One of a closed list, by its name.
-    fn named<T: Copy>(&mut self, all: &[T], name: impl Fn(T) -> &'static str) -> Read<T> {
+    pub(super) fn named<T: Copy>(&mut self, all: &[T], name: impl Fn(T) -> &'static str) -> Read<T> {
         let text = self.text()?;
         let found = all.iter().copied().find(|value| name(*value) == text);
         found.ok_or_else(|| Unreadable(format!("{text:?} is not a name that is known")))
     }
 
-    fn version(&mut self) -> Read<u64> {
+    pub(super) fn count(&mut self) -> Read<u32> {
+        let value = self.int()?;
+        u32::try_from(value).map_err(|_| Unreadable(format!("{value} is not a count")))
+    }
+
+    pub(super) fn version(&mut self) -> Read<u64> {
         let value = self.int()?;
         u64::try_from(value).map_err(|_| Unreadable(format!("the version {value} is below zero")))
     }
 
-    fn at(&mut self) -> Read<Timestamp> {
+    pub(super) fn at(&mut self) -> Read<Timestamp> {
         self.int().map(Timestamp::from_micros)
     }
 
-    fn money(&mut self) -> Read<Money> {
+    pub(super) fn money(&mut self) -> Read<Money> {
         self.int().map(Money::from_steps)
     }
 
-    fn price(&mut self) -> Read<Price> {
+    pub(super) fn price(&mut self) -> Read<Price> {
         self.int().map(Price::from_steps)
     }
 
-    fn quantity(&mut self) -> Read<Quantity> {
+    pub(super) fn quantity(&mut self) -> Read<Quantity> {
         self.int().map(Quantity::from_steps)
     }
 
-    fn side(&mut self) -> Read<Side> {
+    pub(super) fn side(&mut self) -> Read<Side> {
         self.named(&[Side::Buy, Side::Sell], Side::as_str)
     }
 
@@ -143,7 +150,7 @@ const ACCEPTANCE_COLUMNS: usize = 15;
 pub(super) const DECISIONS_FROM: &str = "decisions d JOIN signals s ON s.id = d.signal_id";
 
 /// Reads [`DECISION_COLUMNS`].
-pub(super) fn decision(cells: &mut impl Cells) -> Read<Decision> {
+pub(super) fn decision(cells: &mut dyn Cells) -> Read<Decision> {
     let id = DecisionId(cells.uuid()?);
     let signal = SignalId(cells.uuid()?);
     let feed = FeedId(cells.uuid()?);
@@ -160,7 +167,7 @@ pub(super) fn decision(cells: &mut impl Cells) -> Read<Decision> {
     Ok(Decision { id, signal, feed, user, at, verdict })
 }
 
-fn acceptance(cells: &mut impl Cells, order: ClientOrderId) -> Read<Acceptance> {
+fn acceptance(cells: &mut dyn Cells, order: ClientOrderId) -> Read<Acceptance> {
     Ok(Acceptance {
         order,
         symbol: cells.parse()?,
@@ -185,7 +192,7 @@ pub(super) const ORDER_COLUMNS: &str = "client_order_id, purpose, symbol, side, 
     value_e8, fees_e8, status, unknown, cancel_requested, venue, created_at_us";
 
 /// Reads [`ORDER_COLUMNS`].
-pub(super) fn order(cells: &mut impl Cells) -> Read<Order> {
+pub(super) fn order(cells: &mut dyn Cells) -> Read<Order> {
     Ok(Order {
         id: cells.parse()?,
         purpose: cells.named(PURPOSES, Purpose::as_str)?,
@@ -209,7 +216,7 @@ pub(super) const FILL_COLUMNS: &str =
     "execution_id, client_order_id, symbol, side, quantity_e8, price_e8, fee_e8, at_us, realized_e8";
 
 /// Reads [`FILL_COLUMNS`].
-pub(super) fn fill(cells: &mut impl Cells) -> Read<Fill> {
+pub(super) fn fill(cells: &mut dyn Cells) -> Read<Fill> {
     Ok(Fill {
         execution: cells.compact()?,
         order: cells.parse()?,
@@ -228,7 +235,7 @@ pub(super) const POSITION_COLUMNS: &str = "decision_id, user_id, symbol, side, q
     take_profit_e8, realized_e8, opened_at_us, closed_at_us";
 
 /// Reads [`POSITION_COLUMNS`].
-pub(super) fn position(cells: &mut impl Cells) -> Read<PositionRow> {
+pub(super) fn position(cells: &mut dyn Cells) -> Read<PositionRow> {
     Ok(PositionRow {
         decision: DecisionId(cells.uuid()?),
         user: UserId(cells.uuid()?),
@@ -248,7 +255,7 @@ pub(super) fn position(cells: &mut impl Cells) -> Read<PositionRow> {
 pub(super) const TURN_COLUMNS: &str = "version, now_us, input, context, events";
 
 /// Reads [`TURN_COLUMNS`].
-pub(super) fn turn(cells: &mut impl Cells) -> Read<TurnRow> {
+pub(super) fn turn(cells: &mut dyn Cells) -> Read<TurnRow> {
     Ok(TurnRow {
         version: cells.version()?,
         now: cells.at()?,
@@ -262,7 +269,7 @@ pub(super) fn turn(cells: &mut impl Cells) -> Read<TurnRow> {
 pub(super) const SIGNAL_COLUMNS: &str = "signal, received_at_us, subscribers, mark";
 
 /// Reads [`SIGNAL_COLUMNS`].
-pub(super) fn signal(cells: &mut impl Cells) -> Read<SignalRecord> {
+pub(super) fn signal(cells: &mut dyn Cells) -> Read<SignalRecord> {
     Ok(SignalRecord {
         signal: cells.json()?,
         received_at: cells.at()?,
@@ -275,7 +282,7 @@ pub(super) fn signal(cells: &mut impl Cells) -> Read<SignalRecord> {
 pub(super) const TRADING_STATE_COLUMNS: &str = "state, epoch, since_us, by, reason";
 
 /// Reads [`TRADING_STATE_COLUMNS`].
-pub(super) fn trading_state(cells: &mut impl Cells) -> Read<TradingStateRecord> {
+pub(super) fn trading_state(cells: &mut dyn Cells) -> Read<TradingStateRecord> {
     Ok(TradingStateRecord {
         state: cells.named(STATES, TradingState::as_str)?,
         epoch: cells.version()?,
@@ -289,7 +296,7 @@ pub(super) fn trading_state(cells: &mut impl Cells) -> Read<TradingStateRecord> 
 pub(super) const USER_COLUMNS: &str = "id, username, role, currency, created_at_us, tokens_valid_from_unix_s";
 
 /// Reads [`USER_COLUMNS`].
-pub(super) fn user(cells: &mut impl Cells) -> Read<User> {
+pub(super) fn user(cells: &mut dyn Cells) -> Read<User> {
     Ok(User {
         id: UserId(cells.uuid()?),
         username: cells.string()?,
@@ -304,18 +311,18 @@ pub(super) fn user(cells: &mut impl Cells) -> Read<User> {
 pub(super) const FEED_COLUMNS: &str = "id, name, symbols, created_at_us";
 
 /// Reads [`FEED_COLUMNS`].
-pub(super) fn feed(cells: &mut impl Cells) -> Read<Feed> {
-    Ok(Feed {
-        id: FeedId(cells.uuid()?),
-        name: cells.string()?,
-        symbols: cells.json()?,
-        created_at: cells.at()?,
-    })
+pub(super) fn feed(cells: &mut dyn Cells) -> Read<Feed> {
+    Ok(Feed { id: FeedId(cells.uuid()?), name: cells.string()?, symbols: cells.json()?, created_at: cells.at()? })
 }
 
 /// A version or an epoch as a column holds it.
 pub(super) fn to_column(version: u64) -> Read<i64> {
     i64::try_from(version).map_err(|_| Unreadable(format!("the version {version} is beyond any column")))
+}
+
+/// What a column of JSON says.
+pub(super) fn from_json<T: DeserializeOwned>(text: &str) -> Read<T> {
+    Ok(serde_json::from_str(text)?)
 }
 
 /// JSON for a column.

@@ -15,6 +15,7 @@ mod migrate;
 mod pages;
 mod project;
 mod read;
+mod replay;
 mod rows;
 mod threads;
 
@@ -28,6 +29,7 @@ use thiserror::Error;
 
 use connection::FileAt;
 use fault::Fault;
+pub use replay::{Difference, ReplayError, SqliteReplay, UserReplay};
 use threads::{Readers, Writer};
 
 /// Why the ledger could not be opened.
@@ -52,6 +54,16 @@ pub enum OpenError {
         "the ledger's schema is at version {found}, this program knows versions up to {known}: use a newer program"
     )]
     NewerSchema {
+        /// What the file is at.
+        found: i64,
+        /// What this program is at.
+        known: i64,
+    },
+    /// The file was made by an older program.
+    #[error(
+        "the ledger's schema is at version {found}, this program's is {known}: start the engine once to bring it up to date"
+    )]
+    OlderSchema {
         /// What the file is at.
         found: i64,
         /// What this program is at.

@@ -117,7 +117,7 @@ pub(super) fn transact<T, E: From<Fault>>(
 
 /// Statements are prepared once and stay so. Without the stability guarantee SQLite prepares some of them anew whenever a
 /// bound value changes, in the hope of a better plan: a quarter of the time of a busy writer, for plans that never differ.
-fn keep_statements(connection: &Connection) -> Result<(), rusqlite::Error> {
+pub(super) fn keep_statements(connection: &Connection) -> Result<(), rusqlite::Error> {
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(())

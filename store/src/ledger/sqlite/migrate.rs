@@ -3,6 +3,8 @@
 //! The applied text itself is kept beside its number, so a person can read what was run, and an edited migration is found
 //! by comparing, not by trust.
 
+use std::cmp::Ordering;
+
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::OpenError;
@@ -40,21 +42,43 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn refuse_newer(transaction: &Transaction<'_>) -> Result<(), OpenError> {
-    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
-    let found = transaction
-        .query_row("SELECT coalesce(max(version), 0) FROM schema_migrations", [], |row| row.get::<_, i64>(0))?;
-    if found > known {
-        return Err(OpenError::NewerSchema { found, known });
+/// Says whether the schema is exactly the one that this program knows, and changes nothing.
+pub(super) fn check(connection: &Connection) -> Result<(), OpenError> {
+    let (found, known) = versions(connection)?;
+    match found.cmp(&known) {
+        Ordering::Less => return Err(OpenError::OlderSchema { found, known }),
+        Ordering::Greater => return Err(OpenError::NewerSchema { found, known }),
+        Ordering::Equal => {}
+    }
+    for (version, migration) in (1..).zip(MIGRATIONS) {
+        if applied(connection, version)?.as_deref() != Some(migration.text) {
+            return Err(OpenError::ChangedMigration { version, name: migration.name.to_owned() });
+        }
     }
     Ok(())
 }
 
+/// The version that the file is at, and the one that this program is at.
+fn versions(connection: &Connection) -> Result<(i64, i64), OpenError> {
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    let sql = "SELECT coalesce(max(version), 0) FROM schema_migrations";
+    Ok((connection.query_row(sql, [], |row| row.get(0))?, known))
+}
+
+fn applied(connection: &Connection, version: i64) -> Result<Option<String>, OpenError> {
+    let sql = "SELECT text FROM schema_migrations WHERE version = ?1";
+    Ok(connection.query_row(sql, [version], |row| row.get(0)).optional()?)
+}
+
+fn refuse_newer(transaction: &Transaction<'_>) -> Result<(), OpenError> {
+    match versions(transaction)? {
+        (found, known) if found > known => Err(OpenError::NewerSchema { found, known }),
+        _ => Ok(()),
+    }
+}
+
 fn apply(transaction: &Transaction<'_>, version: i64, migration: &Migration) -> Result<(), OpenError> {
-    let applied: Option<String> = transaction
-        .query_row("SELECT text FROM schema_migrations WHERE version = ?1", [version], |row| row.get(0))
-        .optional()?;
-    match applied {
+    match applied(transaction, version)? {
         Some(text) if text == migration.text => Ok(()),
         Some(_) => Err(OpenError::ChangedMigration { version, name: migration.name.to_owned() }),
         None => {
