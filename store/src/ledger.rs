@@ -5,7 +5,7 @@
 //! are read from (`rows`), what a turn touches (`touched`), and what a page is (`paging`).
 
 mod paging;
-//pub mod postgres;
+pub mod postgres;
 mod rows;
 pub mod sqlite;
 mod touched;

@@ -14,4 +14,6 @@ mod directory_contract;
 mod hot_contract;
 
 mod memory;
+mod postgres;
+mod server;
 mod sqlite;
