@@ -82,6 +82,7 @@ DECLARE
     count_limit integer[];
     accepted    bigint;
     written     bigint;
+    known       bigint;
     deciding    boolean;
     realizing   boolean;
     decided     integer[];
@@ -142,10 +143,12 @@ BEGIN
                            END AS counted,
                            CASE WHEN t.risk IS NOT NULL THEN coalesce((l.timeframes ->> t.timeframe)::integer, 0)
                            END AS count_limit
-                      FROM unnest(t_user[lo:hi], t_base[lo:hi], t_day[lo:hi], t_realized[lo:hi], d_id[lo:hi],
-                                  d_signal[lo:hi], a_risk[lo:hi], a_cap[lo:hi], a_equity[lo:hi], a_timeframe[lo:hi])
-                           WITH ORDINALITY
-                           AS t (user_id, base, day, realized, decision, signal, risk, cap, equity, timeframe, place)
+                      FROM (SELECT unnest(t_user[lo:hi]) AS user_id, unnest(t_base[lo:hi]) AS base,
+                                   unnest(t_day[lo:hi]) AS day, unnest(t_realized[lo:hi]) AS realized,
+                                   unnest(d_id[lo:hi]) AS decision, unnest(d_signal[lo:hi]) AS signal,
+                                   unnest(a_risk[lo:hi]) AS risk, unnest(a_cap[lo:hi]) AS cap,
+                                   unnest(a_equity[lo:hi]) AS equity, unnest(a_timeframe[lo:hi]) AS timeframe,
+                                   generate_series(1, hi - lo + 1) AS place) t
                       LEFT JOIN accounts a ON a.user_id = t.user_id
                       LEFT JOIN limits l ON l.user_id = t.user_id
                     OFFSET 0) h
@@ -172,11 +175,14 @@ BEGIN
                     SELECT s.id, s.feed, s.key, s.symbol, s.side, s.timeframe, s.kind, s.entry_price, s.stop_loss,
                            s.take_profit, s.issued_at, s.received_at, greatest(0, s.total - s.decided), s.signal,
                            s.subscribers, s.mark
-                      FROM unnest(s_id, s_known, s_feed, s_key, s_symbol, s_side, s_timeframe, s_kind, s_entry_price,
-                                  s_stop_loss, s_take_profit, s_issued_at, s_received_at, s_total, s_signal,
-                                  s_subscribers, s_mark, decided)
-                           AS s (id, known, feed, key, symbol, side, timeframe, kind, entry_price, stop_loss, take_profit,
-                                 issued_at, received_at, total, signal, subscribers, mark, decided)
+                      FROM (SELECT unnest(s_id) AS id, unnest(s_known) AS known, unnest(s_feed) AS feed,
+                                   unnest(s_key) AS key, unnest(s_symbol) AS symbol, unnest(s_side) AS side,
+                                   unnest(s_timeframe) AS timeframe, unnest(s_kind) AS kind,
+                                   unnest(s_entry_price) AS entry_price, unnest(s_stop_loss) AS stop_loss,
+                                   unnest(s_take_profit) AS take_profit, unnest(s_issued_at) AS issued_at,
+                                   unnest(s_received_at) AS received_at, unnest(s_total) AS total,
+                                   unnest(s_signal) AS signal, unnest(s_subscribers) AS subscribers,
+                                   unnest(s_mark) AS mark, unnest(decided) AS decided) s
                      WHERE s.decided IS NOT NULL AND NOT s.known
                     ON CONFLICT (id) DO NOTHING
                     RETURNING id)
@@ -184,8 +190,12 @@ BEGIN
                 IF coalesce(cardinality(recorded), 0) < written THEN
                     UPDATE signals
                        SET undecided = greatest(0, signals.undecided - s.decided)
-                      FROM unnest(s_id, decided) AS s (id, decided)
-                     WHERE signals.id = s.id AND s.decided > 0 AND s.id <> ALL (coalesce(recorded, '{}'));
+                      FROM (SELECT unnest(s_id) AS id, unnest(decided) AS decided) s
+                     WHERE signals.id = s.id AND s.decided IS NOT NULL AND s.id <> ALL (coalesce(recorded, '{}'));
+                    GET DIAGNOSTICS known = ROW_COUNT;
+                    IF known + coalesce(cardinality(recorded), 0) < written THEN
+                        RAISE EXCEPTION 'a decision on a signal that is not recorded' USING ERRCODE = 'foreign_key_violation';
+                    END IF;
                 END IF;
 
                 INSERT INTO decisions (id, signal_id, user_id, at_us, verdict, reasons, symbol, side, timeframe, kind,
@@ -196,23 +206,27 @@ BEGIN
                        t.reasons, t.symbol, t.side, t.timeframe, t.kind, t.price, t.quantity, t.sized_at, t.stop_loss,
                        t.take_profit, t.risk, t.used, t.cap, t.risk_max, t.counted, t.count_limit, t.equity, t.expires_at,
                        t.venue
-                  FROM unnest(codes, t_user[lo:hi], d_id[lo:hi], d_signal[lo:hi], d_at[lo:hi], d_reasons[lo:hi],
-                              a_symbol[lo:hi], a_side[lo:hi], a_timeframe[lo:hi], a_kind[lo:hi], a_price[lo:hi],
-                              a_quantity[lo:hi], a_sized_at[lo:hi], a_stop_loss[lo:hi], a_take_profit[lo:hi],
-                              a_risk[lo:hi], used, caps, risk_max, counted, count_limit, a_equity[lo:hi],
-                              a_expires_at[lo:hi], a_venue[lo:hi])
-                       AS t (code, user_id, id, signal, at, reasons, symbol, side, timeframe, kind, price, quantity,
-                             sized_at, stop_loss, take_profit, risk, used, cap, risk_max, counted, count_limit, equity,
-                             expires_at, venue)
+                  FROM (SELECT unnest(codes) AS code, unnest(t_user[lo:hi]) AS user_id, unnest(d_id[lo:hi]) AS id,
+                               unnest(d_signal[lo:hi]) AS signal, unnest(d_at[lo:hi]) AS at,
+                               unnest(d_reasons[lo:hi]) AS reasons, unnest(a_symbol[lo:hi]) AS symbol,
+                               unnest(a_side[lo:hi]) AS side, unnest(a_timeframe[lo:hi]) AS timeframe,
+                               unnest(a_kind[lo:hi]) AS kind, unnest(a_price[lo:hi]) AS price,
+                               unnest(a_quantity[lo:hi]) AS quantity, unnest(a_sized_at[lo:hi]) AS sized_at,
+                               unnest(a_stop_loss[lo:hi]) AS stop_loss, unnest(a_take_profit[lo:hi]) AS take_profit,
+                               unnest(a_risk[lo:hi]) AS risk, unnest(used) AS used, unnest(caps) AS cap,
+                               unnest(risk_max) AS risk_max, unnest(counted) AS counted,
+                               unnest(count_limit) AS count_limit, unnest(a_equity[lo:hi]) AS equity,
+                               unnest(a_expires_at[lo:hi]) AS expires_at, unnest(a_venue[lo:hi]) AS venue) t
                  WHERE t.code = 0 AND t.id IS NOT NULL;
             END IF;
 
             IF accepted > 0 THEN
                 INSERT INTO duplicate_window AS w (user_id, symbol, side, timeframe, last_accepted_us, window_us)
                 SELECT t.user_id, t.symbol, t.side, t.timeframe, t.at, t.time
-                  FROM unnest(codes, t_user[lo:hi], a_risk[lo:hi], a_symbol[lo:hi], a_side[lo:hi], a_timeframe[lo:hi],
-                              d_at[lo:hi], a_window[lo:hi])
-                       AS t (code, user_id, risk, symbol, side, timeframe, at, time)
+                  FROM (SELECT unnest(codes) AS code, unnest(t_user[lo:hi]) AS user_id, unnest(a_risk[lo:hi]) AS risk,
+                               unnest(a_symbol[lo:hi]) AS symbol, unnest(a_side[lo:hi]) AS side,
+                               unnest(a_timeframe[lo:hi]) AS timeframe, unnest(d_at[lo:hi]) AS at,
+                               unnest(a_window[lo:hi]) AS time) t
                  WHERE t.code = 0 AND t.risk IS NOT NULL
                 ON CONFLICT (user_id, symbol, side, timeframe) DO UPDATE
                    SET last_accepted_us = excluded.last_accepted_us, window_us = excluded.window_us
@@ -227,31 +241,34 @@ BEGIN
                SET version = a.version + 1, open_e8 = a.open_e8 + t.open, reserved_e8 = a.reserved_e8 + t.reserved,
                    net_realized_e8 = a.net_realized_e8 + t.realized, open_business = t.business, day = origin + t.day,
                    now_us = t.now, snapshot = t.snapshot
-              FROM unnest(codes, t_user[lo:hi], t_base[lo:hi], t_open[lo:hi], t_reserved[lo:hi], t_realized[lo:hi],
-                          t_business[lo:hi], t_day[lo:hi], t_account_now[lo:hi], t_snapshot[lo:hi])
-                   AS t (code, user_id, base, open, reserved, realized, business, day, now, snapshot)
+              FROM (SELECT unnest(codes) AS code, unnest(t_user[lo:hi]) AS user_id, unnest(t_base[lo:hi]) AS base,
+                           unnest(t_open[lo:hi]) AS open, unnest(t_reserved[lo:hi]) AS reserved,
+                           unnest(t_realized[lo:hi]) AS realized, unnest(t_business[lo:hi]) AS business,
+                           unnest(t_day[lo:hi]) AS day, unnest(t_account_now[lo:hi]) AS now,
+                           unnest(t_snapshot[lo:hi]) AS snapshot) t
              WHERE t.code = 0 AND a.user_id = t.user_id AND a.version = t.base;
 
             IF realizing THEN
                 INSERT INTO daily_risk AS r (user_id, day, realized_e8)
                 SELECT t.user_id, origin + t.day, t.realized
-                  FROM unnest(codes, t_user[lo:hi], t_day[lo:hi], t_realized[lo:hi]) AS t (code, user_id, day, realized)
+                  FROM (SELECT unnest(codes) AS code, unnest(t_user[lo:hi]) AS user_id, unnest(t_day[lo:hi]) AS day,
+                               unnest(t_realized[lo:hi]) AS realized) t
                  WHERE t.code = 0 AND t.realized <> 0
                 ON CONFLICT (user_id, day) DO UPDATE SET realized_e8 = r.realized_e8 + excluded.realized_e8;
             END IF;
             IF cardinality(c_turn) > 0 THEN
                 INSERT INTO daily_counts AS k (user_id, day, timeframe, used)
                 SELECT t_user[c.turn], origin + t_day[c.turn], c.timeframe, c.change
-                  FROM unnest(c_turn, c_timeframe, c_change) AS c (turn, timeframe, change)
+                  FROM (SELECT unnest(c_turn) AS turn, unnest(c_timeframe) AS timeframe, unnest(c_change) AS change) c
                  WHERE c.turn BETWEEN lo AND hi AND codes[c.turn - lo + 1] = 0
                 ON CONFLICT (user_id, day, timeframe) DO UPDATE SET used = k.used + excluded.used;
             END IF;
 
             INSERT INTO events (user_id, version, now_us, input, context, events)
             SELECT t.user_id, t.base + 1, t.now, t.input, t.context, t.events
-              FROM unnest(codes, t_user[lo:hi], t_base[lo:hi], t_now[lo:hi], t_input[lo:hi], t_context[lo:hi],
-                          t_events[lo:hi])
-                   AS t (code, user_id, base, now, input, context, events)
+              FROM (SELECT unnest(codes) AS code, unnest(t_user[lo:hi]) AS user_id, unnest(t_base[lo:hi]) AS base,
+                           unnest(t_now[lo:hi]) AS now, unnest(t_input[lo:hi]) AS input,
+                           unnest(t_context[lo:hi]) AS context, unnest(t_events[lo:hi]) AS events) t
              WHERE t.code = 0;
 
             IF cardinality(f_turn) > 0 THEN
@@ -259,9 +276,10 @@ BEGIN
                                    at_us, realized_e8)
                 SELECT f.venue, f.execution, f.id, t_user[f.turn], f.symbol, f.side, f.quantity, f.price, f.fee, f.at,
                        f.realized
-                  FROM unnest(f_turn, f_venue, f_execution, f_order, f_symbol, f_side, f_quantity, f_price, f_fee, f_at,
-                              f_realized)
-                       AS f (turn, venue, execution, id, symbol, side, quantity, price, fee, at, realized)
+                  FROM (SELECT unnest(f_turn) AS turn, unnest(f_venue) AS venue, unnest(f_execution) AS execution,
+                               unnest(f_order) AS id, unnest(f_symbol) AS symbol, unnest(f_side) AS side,
+                               unnest(f_quantity) AS quantity, unnest(f_price) AS price, unnest(f_fee) AS fee,
+                               unnest(f_at) AS at, unnest(f_realized) AS realized) f
                  WHERE f.turn BETWEEN lo AND hi AND codes[f.turn - lo + 1] = 0
                 ON CONFLICT (venue, execution_id) DO NOTHING;
             END IF;
@@ -271,10 +289,12 @@ BEGIN
                                     created_at_us)
                 SELECT o.id, o.decision, t_user[o.turn], o.purpose, o.symbol, o.side, o.kind, o.price, o.quantity, o.filled,
                        o.value, o.fees, o.status, o.unknown, o.cancel, o.venue, o.created_at
-                  FROM unnest(o_turn, o_id, o_decision, o_purpose, o_symbol, o_side, o_kind, o_price, o_quantity, o_filled,
-                              o_value, o_fees, o_status, o_unknown, o_cancel, o_venue, o_created_at)
-                       AS o (turn, id, decision, purpose, symbol, side, kind, price, quantity, filled, value, fees, status,
-                             unknown, cancel, venue, created_at)
+                  FROM (SELECT unnest(o_turn) AS turn, unnest(o_id) AS id, unnest(o_decision) AS decision,
+                               unnest(o_purpose) AS purpose, unnest(o_symbol) AS symbol, unnest(o_side) AS side,
+                               unnest(o_kind) AS kind, unnest(o_price) AS price, unnest(o_quantity) AS quantity,
+                               unnest(o_filled) AS filled, unnest(o_value) AS value, unnest(o_fees) AS fees,
+                               unnest(o_status) AS status, unnest(o_unknown) AS unknown, unnest(o_cancel) AS cancel,
+                               unnest(o_venue) AS venue, unnest(o_created_at) AS created_at) o
                  WHERE o.turn BETWEEN lo AND hi AND codes[o.turn - lo + 1] = 0
                 ON CONFLICT (client_order_id) DO UPDATE
                    SET quantity_e8 = excluded.quantity_e8, filled_e8 = excluded.filled_e8, value_e8 = excluded.value_e8,
@@ -286,10 +306,11 @@ BEGIN
                                        take_profit_e8, realized_e8, opened_at_us, closed_at_us)
                 SELECT p.decision, t_user[p.turn], p.symbol, p.side, p.quantity, p.entry_price, p.stop_loss, p.take_profit,
                        p.realized, p.opened_at, p.closed_at
-                  FROM unnest(p_turn, p_decision, p_symbol, p_side, p_quantity, p_entry_price, p_stop_loss, p_take_profit,
-                              p_realized, p_opened_at, p_closed_at)
-                       AS p (turn, decision, symbol, side, quantity, entry_price, stop_loss, take_profit, realized,
-                             opened_at, closed_at)
+                  FROM (SELECT unnest(p_turn) AS turn, unnest(p_decision) AS decision, unnest(p_symbol) AS symbol,
+                               unnest(p_side) AS side, unnest(p_quantity) AS quantity,
+                               unnest(p_entry_price) AS entry_price, unnest(p_stop_loss) AS stop_loss,
+                               unnest(p_take_profit) AS take_profit, unnest(p_realized) AS realized,
+                               unnest(p_opened_at) AS opened_at, unnest(p_closed_at) AS closed_at) p
                  WHERE p.turn BETWEEN lo AND hi AND codes[p.turn - lo + 1] = 0
                 ON CONFLICT (decision_id) DO UPDATE
                    SET quantity_e8 = excluded.quantity_e8, entry_price_e8 = excluded.entry_price_e8,
@@ -335,6 +356,9 @@ DECLARE
     today  CONSTANT date := (timestamp '1970-01-01' + NEW.at_us * interval '1 microsecond')::date;
 BEGIN
     SELECT * INTO held FROM accounts WHERE user_id = NEW.user_id FOR NO KEY UPDATE;
+    IF NOT FOUND OR NOT EXISTS (SELECT FROM signals WHERE id = NEW.signal_id) THEN
+        RAISE EXCEPTION 'a decision needs its account and its signal' USING ERRCODE = 'foreign_key_violation';
+    END IF;
     SELECT * INTO limit_ FROM limits WHERE user_id = NEW.user_id;
     NEW.used_before_e8 := held.open_e8 + held.reserved_e8 + greatest(0, -coalesce(
         (SELECT realized_e8 FROM daily_risk WHERE user_id = NEW.user_id AND day = greatest(today, held.day)), 0));
