@@ -37,8 +37,10 @@ COMMENT ON TYPE commit_verdicts IS 'What the ledger says to each turn of a batch
 -- stand in waves, each sorted by user and with every user at most once: so the turns of a wave do not see each other, each
 -- statement takes a whole wave, and an account's turns keep their order. `t_wave_end` holds the last place of each wave.
 --
--- Locks are taken in one order by everybody: the fence, accounts by user, then what is kept by user and day. A wave with a
--- turn that the tables refuse is rolled back to where it began and taken turn by turn: nobody's turn fails another's.
+-- Locks are taken in one order by everybody: the fence, accounts by user, then what is kept by user and day. Nobody but the owner
+-- writes here, as a rule, so accounts are looked at first and locked by the update that proves them unchanged; when one was not,
+-- the wave is taken again under locks. A wave with a turn that the tables refuse is rolled back to where it began and taken turn
+-- by turn: nobody's turn fails another's.
 CREATE FUNCTION commit_turns(
     p_fence bigint, p_months text[], t_wave_end integer[],
     t_user uuid[], t_base bigint[], t_now bigint[], t_account_now bigint[], t_day integer[], t_realized bigint[],
@@ -74,12 +76,16 @@ DECLARE
     hi          integer;
     -- Turns up to this place are taken one by one.
     careful     integer := 0;
+    -- Accounts are locked before they are looked at: only when looking first has failed.
+    contended   boolean := false;
     codes       smallint[];
+    held        bigint[];
     used        bigint[];
     caps        bigint[];
     risk_max    bigint[];
     counted     integer[];
     count_limit integer[];
+    admitted    bigint;
     accepted    bigint;
     written     bigint;
     known       bigint;
@@ -91,7 +97,12 @@ DECLARE
     refused_by  text;
     words       text;
 BEGIN
-    PERFORM hold_fence(p_fence);
+    -- As hold_fence does, without the call.
+    PERFORM FROM lease
+      WHERE CASE WHEN p_fence IS NULL THEN expires_at <= clock_timestamp() ELSE fence = p_fence END FOR KEY SHARE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'the lease was lost' USING ERRCODE = 'NX001';
+    END IF;
     FOREACH month IN ARRAY p_months LOOP
         IF to_regclass('events_' || month) IS NULL THEN
             PERFORM make_events_partition(month);
@@ -107,13 +118,17 @@ BEGIN
         used := NULL;
         caps := NULL;
         BEGIN
-            -- First the locks, then, in a statement of its own that sees what others have committed meanwhile, the verdicts.
-            PERFORM FROM accounts WHERE user_id = ANY (t_user[lo:hi]) ORDER BY user_id FOR NO KEY UPDATE;
+            IF contended THEN
+                -- In a statement of its own: the next one then sees what others have committed meanwhile.
+                PERFORM FROM accounts WHERE user_id = ANY (t_user[lo:hi]) ORDER BY user_id FOR NO KEY UPDATE;
+            END IF;
 
-            SELECT array_agg(v.code), array_agg(v.used), array_agg(v.cap), array_agg(v.risk_max), array_agg(v.counted),
-                   array_agg(v.count_limit), count(*) FILTER (WHERE v.code = 0 AND v.risk IS NOT NULL),
-                   bool_or(v.code = 0 AND v.decision IS NOT NULL), bool_or(v.code = 0 AND v.realized <> 0)
-              INTO codes, used, caps, risk_max, counted, count_limit, accepted, deciding, realizing
+            SELECT array_agg(v.code), array_agg(v.held), array_agg(v.used), array_agg(v.cap), array_agg(v.risk_max),
+                   array_agg(v.counted), array_agg(v.count_limit),
+                   count(*) FILTER (WHERE v.code = 0 AND v.risk IS NOT NULL),
+                   bool_or(v.code = 0 AND v.decision IS NOT NULL), bool_or(v.code = 0 AND v.realized <> 0),
+                   count(*) FILTER (WHERE v.code = 0)
+              INTO codes, held, used, caps, risk_max, counted, count_limit, accepted, deciding, realizing, admitted
               FROM (
                 SELECT (CASE
                             WHEN h.version IS DISTINCT FROM h.base THEN 3
@@ -124,9 +139,10 @@ BEGIN
                             ELSE 0
                         END)::smallint AS code,
                        CASE WHEN h.version IS DISTINCT FROM h.base THEN coalesce(h.version, 0) ELSE h.used END AS used,
-                       h.cap, h.risk_max, h.counted, h.count_limit, h.risk, h.decision, h.realized
+                       h.held, h.cap, h.risk_max, h.counted, h.count_limit, h.risk, h.decision, h.realized
                   FROM (
                     SELECT t.place, t.user_id, t.base, t.decision, t.signal, t.risk, t.realized, a.version,
+                           a.open_e8 + a.reserved_e8 AS held,
                            CASE WHEN t.risk IS NOT NULL THEN
                                a.open_e8 + a.reserved_e8 + greatest(0, -coalesce((
                                    SELECT r.realized_e8 FROM daily_risk r
@@ -153,6 +169,23 @@ BEGIN
                       LEFT JOIN limits l ON l.user_id = t.user_id
                     OFFSET 0) h
                  ORDER BY h.place) v;
+
+            -- This locks the accounts, and proves that they still are what the verdicts were found on.
+            UPDATE accounts a
+               SET version = a.version + 1, open_e8 = a.open_e8 + t.open, reserved_e8 = a.reserved_e8 + t.reserved,
+                   net_realized_e8 = a.net_realized_e8 + t.realized, open_business = t.business, day = origin + t.day,
+                   now_us = t.now, snapshot = t.snapshot
+              FROM (SELECT unnest(codes) AS code, unnest(t_user[lo:hi]) AS user_id, unnest(t_base[lo:hi]) AS base,
+                           unnest(t_open[lo:hi]) AS open, unnest(t_reserved[lo:hi]) AS reserved,
+                           unnest(t_realized[lo:hi]) AS realized, unnest(t_business[lo:hi]) AS business,
+                           unnest(t_day[lo:hi]) AS day, unnest(t_account_now[lo:hi]) AS now,
+                           unnest(t_snapshot[lo:hi]) AS snapshot, unnest(held) AS held) t
+             WHERE t.code = 0 AND a.user_id = t.user_id AND a.version = t.base
+               AND a.open_e8 + a.reserved_e8 = t.held;
+            GET DIAGNOSTICS written = ROW_COUNT;
+            IF written < admitted THEN
+                RAISE EXCEPTION 'somebody else has changed an account' USING ERRCODE = 'NX002';
+            END IF;
 
             IF deciding THEN
                 -- How many subscribers of each signal are decided here; null for those that none is about.
@@ -237,17 +270,6 @@ BEGIN
                 END IF;
             END IF;
 
-            UPDATE accounts a
-               SET version = a.version + 1, open_e8 = a.open_e8 + t.open, reserved_e8 = a.reserved_e8 + t.reserved,
-                   net_realized_e8 = a.net_realized_e8 + t.realized, open_business = t.business, day = origin + t.day,
-                   now_us = t.now, snapshot = t.snapshot
-              FROM (SELECT unnest(codes) AS code, unnest(t_user[lo:hi]) AS user_id, unnest(t_base[lo:hi]) AS base,
-                           unnest(t_open[lo:hi]) AS open, unnest(t_reserved[lo:hi]) AS reserved,
-                           unnest(t_realized[lo:hi]) AS realized, unnest(t_business[lo:hi]) AS business,
-                           unnest(t_day[lo:hi]) AS day, unnest(t_account_now[lo:hi]) AS now,
-                           unnest(t_snapshot[lo:hi]) AS snapshot) t
-             WHERE t.code = 0 AND a.user_id = t.user_id AND a.version = t.base;
-
             IF realizing THEN
                 INSERT INTO daily_risk AS r (user_id, day, realized_e8)
                 SELECT t.user_id, origin + t.day, t.realized
@@ -327,7 +349,13 @@ BEGIN
                  WHERE l.turn BETWEEN lo AND hi AND codes[l.turn - lo + 1] = 0 AND limits.user_id = t_user[l.turn];
             END IF;
             verdicts.words := verdicts.words || array_fill(NULL::text, ARRAY[hi - lo + 1]);
-        EXCEPTION WHEN integrity_constraint_violation OR data_exception OR cardinality_violation THEN
+        EXCEPTION WHEN SQLSTATE 'NX002' THEN
+            IF contended THEN
+                RAISE;
+            END IF;
+            contended := true;
+            CONTINUE;
+        WHEN integrity_constraint_violation OR data_exception OR cardinality_violation THEN
             IF hi > lo THEN
                 careful := hi;
                 CONTINUE;
@@ -342,6 +370,7 @@ BEGIN
         verdicts.used := verdicts.used || used;
         verdicts.caps := verdicts.caps || caps;
         lo := hi + 1;
+        contended := false;
     END LOOP;
     RETURN verdicts;
 END $$;
@@ -359,6 +388,11 @@ BEGIN
     IF NOT FOUND OR NOT EXISTS (SELECT FROM signals WHERE id = NEW.signal_id) THEN
         RAISE EXCEPTION 'a decision needs its account and its signal' USING ERRCODE = 'foreign_key_violation';
     END IF;
+    IF (NEW.kind = 'market') IS DISTINCT FROM (NEW.price_e8 IS NULL) OR (NEW.side IN ('buy', 'sell')) IS NOT TRUE
+       OR num_nulls(NEW.symbol, NEW.timeframe, NEW.kind, NEW.sized_at_e8, NEW.stop_loss_e8, NEW.take_profit_e8,
+                    NEW.expires_at_us, NEW.venue) > 0 THEN
+        RAISE EXCEPTION 'an acceptance is complete' USING ERRCODE = 'check_violation';
+    END IF;
     SELECT * INTO limit_ FROM limits WHERE user_id = NEW.user_id;
     NEW.used_before_e8 := held.open_e8 + held.reserved_e8 + greatest(0, -coalesce(
         (SELECT realized_e8 FROM daily_risk WHERE user_id = NEW.user_id AND day = greatest(today, held.day)), 0));
@@ -369,7 +403,7 @@ BEGIN
         WHERE user_id = NEW.user_id AND day = greatest(today, held.day) AND timeframe = NEW.timeframe), 0);
     NEW.count_limit := coalesce((limit_.timeframes ->> NEW.timeframe)::integer, 0);
 
-    UPDATE accounts SET reserved_e8 = reserved_e8 + NEW.risk_e8 WHERE user_id = NEW.user_id;
+    UPDATE accounts SET reserved_e8 = reserved_e8 + coalesce(NEW.risk_e8, 0) WHERE user_id = NEW.user_id;
     INSERT INTO daily_counts AS k VALUES (NEW.user_id, greatest(today, held.day), NEW.timeframe, 1)
     ON CONFLICT (user_id, day, timeframe) DO UPDATE SET used = k.used + 1;
     INSERT INTO duplicate_window AS w

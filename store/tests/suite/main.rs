@@ -15,5 +15,6 @@ mod hot_contract;
 
 mod memory;
 mod postgres;
+mod postgres_races;
 mod server;
 mod sqlite;

@@ -23,8 +23,19 @@ pub fn options() -> PostgresOptions {
 /// A server that answers.
 pub struct Server {
     pub url: String,
-    pub data: PathBuf,
+    data: PathBuf,
     tool: Vec<String>,
+    /// Who watches over it, when it is this test's own.
+    keeper: Option<Child>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(mut keeper) = self.keeper.take() {
+            Command::new("kill").arg(keeper.id().to_string()).status().unwrap();
+            keeper.wait().unwrap();
+        }
+    }
 }
 
 /// The URL of the server that tests share.
@@ -44,14 +55,16 @@ fn shared() -> String {
         // It goes on when this test is over.
         drop(start(&file, run));
     }
-    wait_for(&file).url
+    wait_for(&file).url.clone()
 }
 
 /// A server for one test alone, to be killed. It ends with this process at the latest.
 pub fn private(folder: &Path) -> Server {
     let file = folder.join("server");
-    drop(start(&file, std::process::id()));
-    wait_for(&file)
+    let keeper = start(&file, std::process::id());
+    let mut server = wait_for(&file);
+    server.keeper = Some(keeper);
+    server
 }
 
 fn start(file: &Path, run: u32) -> Child {
@@ -75,7 +88,7 @@ fn wait_for(file: &Path) -> Server {
             Ok(text) => {
                 let lines: Vec<_> = text.lines().collect();
                 let tool = lines[2].split_whitespace().map(ToOwned::to_owned).collect();
-                return Server { url: lines[0].to_owned(), data: lines[1].into(), tool };
+                return Server { url: lines[0].to_owned(), data: lines[1].into(), tool, keeper: None };
             }
             Err(error) if error.kind() == ErrorKind::NotFound && began.elapsed() < PATIENCE => {
                 std::thread::sleep(Duration::from_millis(20));

@@ -24,10 +24,6 @@ use crate::ledger::rows::{Cells, FEED_COLUMNS, USER_COLUMNS, Unreadable, feed, t
 const ROTATION_OVERLAP_US: i64 = 24 * 60 * 60 * 1_000_000;
 
 impl PostgresStore {
-    fn look<'a, T>(&'a self, call: impl Future<Output = Result<T, Fault>> + Send + 'a) -> Reply<'a, T> {
-        call.map(|outcome| outcome.map_err(DirectoryError::from)).boxed()
-    }
-
     /// Runs a change; a unique key that refuses it says that `name` is taken. Answers whether there was what it is about.
     async fn change_named(&self, statement: Statement<'_>, name: &'static str) -> Result<bool, DirectoryError> {
         match self.change(statement).await {
@@ -42,8 +38,13 @@ impl PostgresStore {
         K: sqlx::Encode<'q, sqlx::Postgres> + sqlx::Type<sqlx::Postgres> + Send + 'q,
     {
         let sql = format!("SELECT {FEED_COLUMNS} FROM feeds WHERE {column} = $1 AND deleted_at_us IS NULL");
-        self.look(self.first(query(AssertSqlSafe(sql)).bind(key), feed))
+        look(self.first(query(AssertSqlSafe(sql)).bind(key), feed))
     }
+}
+
+/// Boxes a call and speaks the port's errors.
+fn look<'a, T>(call: impl Future<Output = Result<T, Fault>> + Send + 'a) -> Reply<'a, T> {
+    call.map(|outcome| outcome.map_err(DirectoryError::from)).boxed()
 }
 
 fn known(found: bool, what: &'static str) -> Result<(), DirectoryError> {
@@ -65,12 +66,12 @@ impl Directory for PostgresStore {
 
     fn user(&self, id: UserId) -> Reply<'_, Option<User>> {
         let sql = format!("SELECT {USER_COLUMNS} FROM users WHERE id = $1");
-        self.look(self.first(query(AssertSqlSafe(sql)).bind(id.0), user))
+        look(self.first(query(AssertSqlSafe(sql)).bind(id.0), user))
     }
 
     fn credentials(&self, username: &str) -> Reply<'_, Option<Credentials>> {
         let sql = format!("SELECT {USER_COLUMNS}, password_hash FROM users WHERE username = $1");
-        self.look(self.first(query(AssertSqlSafe(sql)).bind(clean(username).into_owned()), |cells| {
+        look(self.first(query(AssertSqlSafe(sql)).bind(clean(username).into_owned()), |cells| {
             Ok(Credentials { user: user(cells)?, password_hash: cells.string()? })
         }))
     }
@@ -100,7 +101,7 @@ impl Directory for PostgresStore {
 
     fn users(&self, page: PageRequest) -> Reply<'_, Page<User>> {
         let sql = format!("SELECT {USER_COLUMNS} FROM users WHERE id > $1 ORDER BY id LIMIT $2");
-        self.look(pages::by_id(self, sql, page, user, |user| user.id.to_string()))
+        look(pages::by_id(self, sql, page, user, |user| user.id.to_string()))
     }
 
     fn create_feed(&self, feed: Feed, secrets: FeedSecrets) -> Reply<'_, ()> {
@@ -146,7 +147,7 @@ impl Directory for PostgresStore {
             let mut secret = || Ok::<_, Unreadable>(cells.maybe_text()?.map(ToOwned::to_owned));
             Ok([secret()?, secret()?])
         });
-        self.look(found.map(|found| Ok(found?.into_iter().flatten().flatten().collect())))
+        look(found.map(|found| Ok(found?.into_iter().flatten().flatten().collect())))
     }
 
     fn rotate_feed(&self, id: FeedId, secrets: FeedSecrets) -> Reply<'_, ()> {
@@ -179,7 +180,7 @@ impl Directory for PostgresStore {
     fn feeds(&self, page: PageRequest) -> Reply<'_, Page<Feed>> {
         let sql =
             format!("SELECT {FEED_COLUMNS} FROM feeds WHERE id > $1 AND deleted_at_us IS NULL ORDER BY id LIMIT $2");
-        self.look(pages::by_id(self, sql, page, feed, |feed| feed.id.to_string()))
+        look(pages::by_id(self, sql, page, feed, |feed| feed.id.to_string()))
     }
 
     fn subscribe(&self, feed: FeedId, user: UserId, at: Timestamp) -> Reply<'_, ()> {
@@ -199,18 +200,18 @@ impl Directory for PostgresStore {
     fn unsubscribe(&self, feed: FeedId, user: UserId) -> Reply<'_, ()> {
         let statement =
             query("DELETE FROM subscriptions WHERE feed_id = $1 AND user_id = $2").bind(feed.0).bind(user.0);
-        self.look(self.change(statement).map(|outcome| outcome.map(drop)))
+        look(self.change(statement).map(|outcome| outcome.map(drop)))
     }
 
     fn revoke_token(&self, token_id: &str, until_unix_s: i64) -> Reply<'_, ()> {
         let sql = "INSERT INTO revoked_tokens AS t (token_id, until_unix_s) VALUES ($1, $2)
                    ON CONFLICT (token_id) DO UPDATE SET until_unix_s = greatest(t.until_unix_s, excluded.until_unix_s)";
         let statement = query(sql).bind(clean(token_id).into_owned()).bind(until_unix_s);
-        self.look(self.change(statement).map(|outcome| outcome.map(drop)))
+        look(self.change(statement).map(|outcome| outcome.map(drop)))
     }
 
     fn revoked_tokens(&self, now_unix_s: i64) -> Reply<'_, Vec<(CompactString, i64)>> {
-        self.look(async move {
+        look(async move {
             let sql = "SELECT token_id, until_unix_s FROM revoked_tokens";
             let mut tokens = self.all(query(sql), |cells| Ok((cells.compact()?, cells.int()?))).await?;
             let known = tokens.len();
@@ -224,32 +225,32 @@ impl Directory for PostgresStore {
     }
 
     fn decisions(&self, user: UserId, page: PageRequest) -> Reply<'_, Page<DecisionRow>> {
-        self.look(pages::decisions(self, user, page))
+        look(pages::decisions(self, user, page))
     }
 
     fn orders(&self, user: UserId, page: PageRequest) -> Reply<'_, Page<OrderRow>> {
-        self.look(pages::orders(self, user, page))
+        look(pages::orders(self, user, page))
     }
 
     fn positions(&self, user: UserId, only_open: bool, page: PageRequest) -> Reply<'_, Page<PositionRow>> {
-        self.look(pages::positions(self, user, only_open, page))
+        look(pages::positions(self, user, only_open, page))
     }
 
     fn fills(&self, user: UserId, page: PageRequest) -> Reply<'_, Page<FillRow>> {
-        self.look(pages::fills(self, user, page))
+        look(pages::fills(self, user, page))
     }
 
     fn signal_decisions(&self, signal: SignalId, page: PageRequest) -> Reply<'_, Page<DecisionRow>> {
-        self.look(pages::signal_decisions(self, signal, page))
+        look(pages::signal_decisions(self, signal, page))
     }
 
     fn opened_account(&self, user: UserId) -> Reply<'_, Option<Account>> {
         let sql = "SELECT account FROM opened_accounts WHERE user_id = $1";
-        self.look(self.first(query(sql).bind(user.0), opened))
+        look(self.first(query(sql).bind(user.0), opened))
     }
 
     fn turns(&self, user: UserId, page: PageRequest) -> Reply<'_, Page<TurnRow>> {
-        self.look(pages::turns(self, user, page))
+        look(pages::turns(self, user, page))
     }
 }
 
