@@ -1,6 +1,11 @@
-//! The durable record, one file a database.
+//! The durable record, one folder a database.
 //!
 //! Every database here implements the ledger port and the directory port on the same tables, admits reservations by its
-//! own counters, and passes the same contract suites.
+//! own counters, and passes the same contract suites. What does not depend on the database stands beside them: what rows
+//! are read from (`rows`), what a turn touches (`touched`), and what a page is (`paging`).
 
+mod paging;
+pub mod postgres;
+mod rows;
 pub mod sqlite;
+mod touched;

@@ -14,4 +14,7 @@ mod directory_contract;
 mod hot_contract;
 
 mod memory;
+mod postgres;
+mod postgres_races;
+mod server;
 mod sqlite;

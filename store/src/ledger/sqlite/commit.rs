@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use nexus_actors::ports::{CommitVerdict, Probe, SignalRecord, Step, TurnRecord};
-use nexus_engine::account::{Acceptance, Account, Decision, Event, Verdict};
+use nexus_engine::account::{Acceptance, Account, Decision, Verdict};
 use nexus_engine::ids::{SignalId, UserId};
 use nexus_engine::units::{Money, Percent, Price};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
@@ -17,7 +17,9 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use super::connection::transact;
 use super::fault::{Fault, is_refused, is_taken};
 use super::project;
-use super::rows::{Columns, to_column, to_json};
+use super::rows::Columns;
+use crate::ledger::rows::{Cells, to_column, to_json};
+use crate::ledger::touched::{decision_of, is_awaited};
 
 /// Writes a batch as one transaction. The probe sees every batch with a decision just before its COMMIT.
 pub(super) fn commit(
@@ -131,13 +133,14 @@ impl<'a> Batch<'a> {
         )?;
         let mut rows = statement.query(params![record.user.to_string(), record.turn.delta.day.to_string()])?;
         let Some(row) = rows.next()? else { return Ok(None) };
-        let mut columns = Columns::of(row);
+        let mut row = Columns::of(row);
+        let columns: &mut dyn Cells = &mut row;
         Ok(Some(Held {
             version: columns.version()?,
             used: columns.money()?.plus(columns.money()?).plus(columns.money()?.negated().or_zero()),
             loss_cap: columns.money()?,
-            risk_percent_max: columns.take().map(Percent::from_steps)?,
-            open_business: columns.take()?,
+            risk_percent_max: Percent::from_steps(columns.int()?),
+            open_business: columns.flag()?,
         }))
     }
 
@@ -178,7 +181,7 @@ impl<'a> Batch<'a> {
             record_signal(self.transaction, signal)?;
         }
         self.recorded.insert(decision.signal);
-        if record.signal.as_ref().is_none_or(|signal| signal.subscribers.binary_search(&decision.user).is_ok()) {
+        if is_awaited(record, decision) {
             *self.decided.entry(decision.signal).or_default() += 1;
         }
         Ok(None)
@@ -372,17 +375,4 @@ impl<'a> Batch<'a> {
         }
         Ok(())
     }
-}
-
-/// The decision that a turn carries, if any. Two in one turn could not be refused one by one.
-fn decision_of(record: &TurnRecord) -> Result<Option<&Decision>, Fault> {
-    let mut decisions = record.turn.events.iter().filter_map(|event| match event {
-        Event::Decided(decision) => Some(decision),
-        _ => None,
-    });
-    let first = decisions.next();
-    if decisions.next().is_some() || first.is_some_and(|decision| decision.user != record.user) {
-        return Err(Fault::Corrupt(format!("a turn of {} decides twice, or for somebody else", record.user)));
-    }
-    Ok(first)
 }

@@ -14,17 +14,14 @@ use super::fault::{Fault, is_dangling, is_taken};
 use super::pages;
 use super::project::upsert_limits;
 use super::read::{all, first};
-use super::rows::{Columns, to_column, to_json};
 use crate::directory::{
     Credentials, DecisionRow, Directory, DirectoryError, Feed, FeedSecrets, FillRow, OrderRow, Page, PageRequest,
     PositionRow, Reply, Role, TurnRow, User, UserChange,
 };
+use crate::ledger::rows::{Cells, FEED_COLUMNS, USER_COLUMNS, Unreadable, feed, to_column, to_json, user};
 
 /// How long a webhook secret is still good after its rotation.
 const ROTATION_OVERLAP_US: i64 = 24 * 60 * 60 * 1_000_000;
-
-const USER_COLUMNS: &str = "id, username, role, currency, created_at_us, tokens_valid_from_unix_s";
-const FEED_COLUMNS: &str = "id, name, symbols, created_at_us";
 
 /// What stops a change: the directory's own answer, or the machine.
 enum Stop {
@@ -80,7 +77,7 @@ impl Directory for SqliteStore {
         self.look(move |moment| {
             let sql = format!("SELECT {USER_COLUMNS}, password_hash FROM users WHERE username = ?1");
             first(moment, &sql, [username], |columns| {
-                Ok(Credentials { user: user(columns)?, password_hash: columns.take()? })
+                Ok(Credentials { user: user(columns)?, password_hash: columns.string()? })
             })
         })
     }
@@ -151,7 +148,8 @@ impl Directory for SqliteStore {
                          FROM feeds WHERE id = ?1 AND deleted_at_us IS NULL";
             let still_good = wall_us().saturating_sub(ROTATION_OVERLAP_US);
             let found = first(moment, sql, params![id.to_string(), still_good], |columns| {
-                Ok([columns.take::<Option<String>>()?, columns.take::<Option<String>>()?])
+                let mut secret = || Ok::<_, Unreadable>(columns.maybe_text()?.map(ToOwned::to_owned));
+                Ok([secret()?, secret()?])
             })?;
             Ok(found.into_iter().flatten().flatten().collect())
         })
@@ -223,7 +221,7 @@ impl Directory for SqliteStore {
         let call = async move {
             let sql = "SELECT token_id, until_unix_s FROM revoked_tokens";
             let mut tokens = self
-                .read(move |moment| all(moment, sql, params![], |columns| Ok((columns.compact()?, columns.take()?))))
+                .read(move |moment| all(moment, sql, params![], |columns| Ok((columns.compact()?, columns.int()?))))
                 .await?;
             let known = tokens.len();
             tokens.retain(|(_, until)| *until > now_unix_s);
@@ -339,21 +337,6 @@ fn find_feed(moment: &Connection, column: &str, key: &str) -> Result<Option<Feed
     first(moment, &sql, [key], feed)
 }
 
-fn opened(columns: &mut Columns<'_>) -> Result<Account, Fault> {
+fn opened(columns: &mut dyn Cells) -> Result<Account, Unreadable> {
     columns.json()
-}
-
-fn user(columns: &mut Columns<'_>) -> Result<User, Fault> {
-    Ok(User {
-        id: columns.parse()?,
-        username: columns.take()?,
-        role: columns.named(&[Role::Admin, Role::User], Role::as_str)?,
-        currency: columns.compact()?,
-        created_at: columns.at()?,
-        tokens_valid_from_unix_s: columns.take()?,
-    })
-}
-
-fn feed(columns: &mut Columns<'_>) -> Result<Feed, Fault> {
-    Ok(Feed { id: columns.parse()?, name: columns.take()?, symbols: columns.json()?, created_at: columns.at()? })
 }

@@ -18,6 +18,7 @@ use rusqlite::ErrorCode;
 use thiserror::Error;
 
 use crate::directory::DirectoryError;
+use crate::ledger::rows::Unreadable;
 
 /// Why a job on a connection did not succeed.
 #[derive(Debug, Error)]
@@ -66,9 +67,9 @@ impl Fault {
     }
 }
 
-impl From<serde_json::Error> for Fault {
-    fn from(error: serde_json::Error) -> Self {
-        Fault::Corrupt(error.to_string())
+impl From<Unreadable> for Fault {
+    fn from(Unreadable(words): Unreadable) -> Self {
+        Fault::Corrupt(words)
     }
 }
 

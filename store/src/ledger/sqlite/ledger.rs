@@ -17,8 +17,8 @@ use rusqlite::{Transaction, params};
 
 use super::connection::transact;
 use super::fault::Fault;
-use super::rows::to_column;
 use super::{SqliteStore, commit, read};
+use crate::ledger::rows::to_column;
 
 /// Boxes a call and speaks the port's errors.
 fn answer<'a, T>(call: impl Future<Output = Result<T, Fault>> + Send + 'a) -> BoxFuture<'a, Result<T, LedgerError>> {

@@ -1,55 +1,31 @@
-//! What a turn changed, as rows that people and pages read: orders, fills, positions, limits.
-//!
-//! They follow from the turn's events and the account after it, and nothing is decided by them. They are facts: no rule
-//! refuses them, and a repeat of one changes nothing.
+//! What a turn touched, as rows of SQLite.
 
 use nexus_actors::ports::TurnRecord;
-use nexus_engine::account::{Event, Fill};
-use nexus_engine::ids::{ClientOrderId, DecisionId, Leg, Timestamp, UserId};
+use nexus_engine::account::Fill;
+use nexus_engine::ids::{Timestamp, UserId};
 use nexus_engine::limits::Limits;
 use nexus_engine::order::Order;
-use nexus_engine::position::Lot;
 use nexus_engine::units::Price;
 use rusqlite::{Transaction, params};
 
 use super::fault::Fault;
-use super::rows::{to_column, to_json};
+use crate::ledger::rows::{to_column, to_json};
+use crate::ledger::touched::{Position, Touched};
 
 /// Writes the rows that the turn touched.
 pub(super) fn project(transaction: &Transaction<'_>, record: &TurnRecord) -> Result<(), Fault> {
-    let mut orders: Vec<ClientOrderId> = Vec::new();
-    let mut lots: Vec<DecisionId> = Vec::new();
-    for event in &record.turn.events {
-        match event {
-            Event::Filled(fill) => {
-                orders.push(fill.order);
-                insert_fill(transaction, record, fill)?;
-            }
-            Event::Acknowledged(order)
-            | Event::Ended { order, .. }
-            | Event::Doubted(order)
-            | Event::ExitPlanned { order, .. }
-            | Event::CancelRequested(order) => orders.push(*order),
-            Event::StopMoved { decision, .. } | Event::Closed { decision, .. } => lots.push(*decision),
-            Event::LimitsSet(limits) => upsert_limits(transaction, record.user, limits)?,
-            // In `decisions`, in the snapshot, or in `events` alone.
-            Event::Decided(_)
-            | Event::CooledDown { .. }
-            | Event::Unexplained(_)
-            | Event::TradingSet(_)
-            | Event::QuarantineSet(_) => {}
-        }
+    let touched = Touched::by(record);
+    for (venue, fill) in touched.fills {
+        insert_fill(transaction, record.user, venue, fill)?;
     }
-    orders.sort_unstable();
-    orders.dedup();
-    lots.extend(orders.iter().map(|order| order.decision));
-    lots.sort_unstable();
-    lots.dedup();
-    for order in orders.iter().filter_map(|id| find_order(record.after.lots.get(&id.decision)?, *id)) {
+    for order in touched.orders {
         upsert_order(transaction, record.user, order)?;
     }
-    for lot in lots.iter().filter_map(|decision| record.after.lots.get(decision)) {
-        upsert_position(transaction, record.user, lot)?;
+    for position in touched.positions {
+        upsert_position(transaction, record.user, &position)?;
+    }
+    if let Some(limits) = touched.limits {
+        upsert_limits(transaction, record.user, limits)?;
     }
     Ok(())
 }
@@ -72,17 +48,7 @@ pub(super) fn upsert_limits(transaction: &Transaction<'_>, user: UserId, limits:
     Ok(())
 }
 
-fn find_order(lot: &Lot, id: ClientOrderId) -> Option<&Order> {
-    match id.leg {
-        Leg::Entry => Some(&lot.entry),
-        Leg::Exit(_) => lot.exits.iter().find(|order| order.id == id),
-    }
-}
-
-fn insert_fill(transaction: &Transaction<'_>, record: &TurnRecord, fill: &Fill) -> Result<(), Fault> {
-    // A fill is only ever an event of an order that is in a lot; the fallback keeps the fact even so.
-    let lot = record.after.lots.get(&fill.order.decision);
-    let venue = lot.and_then(|lot| find_order(lot, fill.order)).map_or("", |order| order.venue.as_str());
+fn insert_fill(transaction: &Transaction<'_>, user: UserId, venue: &str, fill: &Fill) -> Result<(), Fault> {
     transaction
         .prepare_cached(
             "INSERT INTO fills (venue, execution_id, client_order_id, user_id, symbol, side, quantity_e8, price_e8, fee_e8, at_us,
@@ -94,7 +60,7 @@ fn insert_fill(transaction: &Transaction<'_>, record: &TurnRecord, fill: &Fill) 
             venue,
             fill.execution.as_str(),
             fill.order.to_string(),
-            record.user.to_string(),
+            user.to_string(),
             fill.symbol.as_str(),
             fill.side.as_str(),
             fill.quantity.steps(),
@@ -138,9 +104,8 @@ fn upsert_order(transaction: &Transaction<'_>, user: UserId, order: &Order) -> R
     Ok(())
 }
 
-/// A lot that was never filled is no position.
-fn upsert_position(transaction: &Transaction<'_>, user: UserId, lot: &Lot) -> Result<(), Fault> {
-    let (Some(opened_at), Some(entry_price)) = (lot.opened_at, lot.entry.average_price()) else { return Ok(()) };
+fn upsert_position(transaction: &Transaction<'_>, user: UserId, position: &Position<'_>) -> Result<(), Fault> {
+    let Position { lot, opened_at, entry_price } = position;
     transaction
         .prepare_cached(
             "INSERT INTO positions (decision_id, user_id, symbol, side, quantity_e8, entry_price_e8, stop_loss_e8,

@@ -9,14 +9,17 @@ use nexus_engine::units::Money;
 use rusqlite::{Connection, OptionalExtension, Params, params};
 
 use super::fault::Fault;
-use super::rows::{Columns, DECISION_COLUMNS, DECISIONS_FROM, decision};
+use super::rows::Columns;
+use crate::ledger::rows::{
+    self, Cells, DECISION_COLUMNS, DECISIONS_FROM, SIGNAL_COLUMNS, TRADING_STATE_COLUMNS, Unreadable,
+};
 
 /// All rows of a query, each read by `read`.
 pub(super) fn all<T>(
     moment: &Connection,
     sql: &str,
     keys: impl Params,
-    mut read: impl FnMut(&mut Columns<'_>) -> Result<T, Fault>,
+    mut read: impl FnMut(&mut dyn Cells) -> Result<T, Unreadable>,
 ) -> Result<Vec<T>, Fault> {
     let mut statement = moment.prepare_cached(sql)?;
     let mut rows = statement.query(keys)?;
@@ -32,11 +35,11 @@ pub(super) fn first<T>(
     moment: &Connection,
     sql: &str,
     keys: impl Params,
-    read: impl FnOnce(&mut Columns<'_>) -> Result<T, Fault>,
+    read: impl FnOnce(&mut dyn Cells) -> Result<T, Unreadable>,
 ) -> Result<Option<T>, Fault> {
     let mut statement = moment.prepare_cached(sql)?;
     let mut rows = statement.query(keys)?;
-    rows.next()?.map(|row| read(&mut Columns::of(row))).transpose()
+    Ok(rows.next()?.map(|row| read(&mut Columns::of(row))).transpose()?)
 }
 
 /// Ids of users, in the order of the query.
@@ -63,7 +66,7 @@ fn today(moment: &Connection, user: UserId, day: Day) -> Result<Option<Today>, F
         .query_row(keys, |row| row.get(0).map(Money::from_steps))
         .optional()?;
     let sql = "SELECT timeframe, used FROM daily_counts WHERE user_id = ?1 AND day = ?2";
-    let counts = all(moment, sql, keys, |columns| Ok((columns.parse()?, columns.take()?)))?;
+    let counts = all(moment, sql, keys, |columns| Ok((columns.parse()?, columns.count()?)))?;
     if net.is_none() && counts.is_empty() {
         return Ok(None);
     }
@@ -72,8 +75,8 @@ fn today(moment: &Connection, user: UserId, day: Day) -> Result<Option<Today>, F
 
 /// A recorded signal.
 pub(super) fn signal(moment: &Connection, id: SignalId) -> Result<Option<SignalRecord>, Fault> {
-    let sql = "SELECT signal, received_at_us, subscribers, mark FROM signals WHERE id = ?1";
-    first(moment, sql, params![id.to_string()], record)
+    let sql = format!("SELECT {SIGNAL_COLUMNS} FROM signals WHERE id = ?1");
+    first(moment, &sql, params![id.to_string()], rows::signal)
 }
 
 /// Whose a decision is.
@@ -84,13 +87,13 @@ pub(super) fn owner_of(moment: &Connection, id: DecisionId) -> Result<Option<Use
 /// The decisions on a signal, sorted by user.
 pub(super) fn decisions_on(moment: &Connection, id: SignalId) -> Result<Vec<Decision>, Fault> {
     let sql = format!("SELECT {DECISION_COLUMNS} FROM {DECISIONS_FROM} WHERE d.signal_id = ?1 ORDER BY d.user_id");
-    all(moment, &sql, params![id.to_string()], decision)
+    all(moment, &sql, params![id.to_string()], rows::decision)
 }
 
 /// Recorded signals with subscribers that have no decision.
 pub(super) fn unfinished_signals(moment: &Connection) -> Result<Vec<UnfinishedSignal>, Fault> {
-    let sql = "SELECT signal, received_at_us, subscribers, mark FROM signals WHERE undecided > 0 ORDER BY seq";
-    let records = all(moment, sql, params![], record)?;
+    let sql = format!("SELECT {SIGNAL_COLUMNS} FROM signals WHERE undecided > 0 ORDER BY seq");
+    let records = all(moment, &sql, params![], rows::signal)?;
     let mut unfinished = Vec::new();
     for record in records {
         let sql = "SELECT user_id FROM decisions WHERE signal_id = ?1 ORDER BY user_id";
@@ -106,26 +109,10 @@ pub(super) fn unfinished_signals(moment: &Connection) -> Result<Vec<UnfinishedSi
 
 /// The trading state, when one was ever set.
 pub(super) fn trading_state(moment: &Connection) -> Result<Option<TradingStateRecord>, Fault> {
-    first(moment, "SELECT state, epoch, since_us, by, reason FROM trading_state", params![], |columns| {
-        Ok(TradingStateRecord {
-            state: columns.trading_state()?,
-            epoch: columns.version()?,
-            since: columns.at()?,
-            by: columns.take()?,
-            reason: columns.take()?,
-        })
-    })
+    let sql = format!("SELECT {TRADING_STATE_COLUMNS} FROM trading_state");
+    first(moment, &sql, params![], rows::trading_state)
 }
 
-fn user_id(columns: &mut Columns<'_>) -> Result<UserId, Fault> {
-    columns.parse()
-}
-
-fn record(columns: &mut Columns<'_>) -> Result<SignalRecord, Fault> {
-    Ok(SignalRecord {
-        signal: columns.json()?,
-        received_at: columns.at()?,
-        subscribers: columns.json::<Vec<UserId>>()?.into(),
-        mark: columns.maybe_json()?,
-    })
+fn user_id(columns: &mut dyn Cells) -> Result<UserId, Unreadable> {
+    columns.uuid().map(UserId)
 }

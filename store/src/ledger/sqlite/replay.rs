@@ -19,8 +19,8 @@ use super::commit::commit;
 use super::connection::{keep_statements, open_reader};
 use super::directory::insert_account;
 use super::fault::Fault;
-use super::rows::{from_json, to_json};
 use super::{OpenError, SqliteOptions, migrate};
+use crate::ledger::rows::{Unreadable, from_json, to_json};
 
 /// The tables whose rows follow from a user's turns, with the columns that name a row among the user's.
 const TABLES: &[(&str, &[&str])] = &[
@@ -43,6 +43,12 @@ pub struct ReplayError(String);
 impl From<Fault> for ReplayError {
     fn from(fault: Fault) -> Self {
         Self(fault.to_string())
+    }
+}
+
+impl From<Unreadable> for ReplayError {
+    fn from(Unreadable(words): Unreadable) -> Self {
+        Self(words)
     }
 }
 
@@ -309,6 +315,6 @@ fn missing(version: u64, what: &str) -> Difference {
     Difference { version, what: what.to_owned(), expected: "there".to_owned(), found: "absent".to_owned() }
 }
 
-fn unreadable(version: u64, what: &str, error: &Fault) -> Difference {
+fn unreadable(version: u64, what: &str, error: &Unreadable) -> Difference {
     Difference { version, what: what.to_owned(), expected: "readable".to_owned(), found: error.to_string() }
 }

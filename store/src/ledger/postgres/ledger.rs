@@ -1,0 +1,148 @@
+//! The ledger port on PostgreSQL.
+//!
+//! Commits go to the writing task. Each read is one statement, so what it puts together is of one moment without a
+//! transaction around it.
+
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use nexus_actors::ports::{
+    CommitVerdict, Ledger, LedgerError, SignalRecord, TradingStateRecord, TurnRecord, UnfinishedSignal,
+};
+use nexus_engine::account::{Account, Decision, LedgerRisk, Today};
+use nexus_engine::ids::{DecisionId, FeedId, SignalId, UserId};
+use nexus_engine::units::Money;
+use sqlx::{AssertSqlSafe, query};
+
+use super::fault::Fault;
+use super::rows::clean;
+use super::{PostgresStore, batch};
+use crate::ledger::rows::{
+    self, Cells, DECISION_COLUMNS, DECISIONS_FROM, SIGNAL_COLUMNS, TRADING_STATE_COLUMNS, Unreadable, to_column,
+};
+
+/// Boxes a call and speaks the port's errors.
+fn answer<'a, T>(call: impl Future<Output = Result<T, Fault>> + Send + 'a) -> BoxFuture<'a, Result<T, LedgerError>> {
+    call.map(|outcome| outcome.map_err(LedgerError::from)).boxed()
+}
+
+fn user_id(cells: &mut dyn Cells) -> Result<UserId, Unreadable> {
+    cells.uuid().map(UserId)
+}
+
+impl Ledger for PostgresStore {
+    fn commit(&self, batch: Vec<TurnRecord>) -> BoxFuture<'_, Result<Vec<CommitVerdict>, LedgerError>> {
+        answer(self.writer.commit(batch))
+    }
+
+    fn load_account(&self, user: UserId) -> BoxFuture<'_, Result<Option<Account>, LedgerError>> {
+        let sql = "SELECT a.snapshot, a.open_e8, a.reserved_e8, (a.day - date '1970-01-01')::bigint, r.realized_e8,
+                          (SELECT jsonb_object_agg(c.timeframe, c.used)::text FROM daily_counts c
+                            WHERE c.user_id = a.user_id AND c.day = a.day)
+                     FROM accounts a LEFT JOIN daily_risk r ON r.user_id = a.user_id AND r.day = a.day
+                    WHERE a.user_id = $1";
+        answer(self.first(query(sql).bind(user.0), account))
+    }
+
+    fn record_signal(&self, record: Arc<SignalRecord>) -> BoxFuture<'_, Result<(), LedgerError>> {
+        answer(async move {
+            self.change(batch::record_signal(&record, self.fence.get())?).await?;
+            self.recorded.add([record.signal.id]);
+            Ok(())
+        })
+    }
+
+    fn find_signal(&self, id: SignalId) -> BoxFuture<'_, Result<Option<SignalRecord>, LedgerError>> {
+        let sql = format!("SELECT {SIGNAL_COLUMNS} FROM signals WHERE id = $1");
+        answer(self.first(query(AssertSqlSafe(sql)).bind(id.0), rows::signal))
+    }
+
+    fn decisions_on(&self, id: SignalId) -> BoxFuture<'_, Result<Vec<Decision>, LedgerError>> {
+        let sql = format!("SELECT {DECISION_COLUMNS} FROM {DECISIONS_FROM} WHERE d.signal_id = $1 ORDER BY d.user_id");
+        answer(self.all(query(AssertSqlSafe(sql)).bind(id.0), rows::decision))
+    }
+
+    fn owner_of(&self, decision: DecisionId) -> BoxFuture<'_, Result<Option<UserId>, LedgerError>> {
+        answer(self.first(query("SELECT user_id FROM decisions WHERE id = $1").bind(decision.0), user_id))
+    }
+
+    fn unfinished_signals(&self) -> BoxFuture<'_, Result<Vec<UnfinishedSignal>, LedgerError>> {
+        let sql = format!(
+            "SELECT {SIGNAL_COLUMNS},
+                    (SELECT coalesce(json_agg(d.user_id ORDER BY d.user_id), '[]')::text FROM decisions d
+                      WHERE d.signal_id = s.id)
+               FROM signals s WHERE undecided > 0 ORDER BY seq"
+        );
+        answer(async move {
+            let found = self.all(query(AssertSqlSafe(sql)), unfinished).await?;
+            Ok(found.into_iter().filter(|signal| !signal.undecided.is_empty()).collect())
+        })
+    }
+
+    fn users_with_open_business(&self) -> BoxFuture<'_, Result<Vec<UserId>, LedgerError>> {
+        answer(self.all(query("SELECT user_id FROM accounts WHERE open_business ORDER BY user_id"), user_id))
+    }
+
+    fn subscribers(&self, feed: FeedId) -> BoxFuture<'_, Result<Vec<UserId>, LedgerError>> {
+        let sql = "SELECT user_id FROM subscriptions WHERE feed_id = $1 ORDER BY user_id";
+        answer(self.all(query(sql).bind(feed.0), user_id))
+    }
+
+    fn trading_state(&self) -> BoxFuture<'_, Result<Option<TradingStateRecord>, LedgerError>> {
+        answer(async move {
+            let sql = format!("SELECT {TRADING_STATE_COLUMNS} FROM trading_state");
+            let mut connection = self.control.acquire().await.map_err(Fault::not_sent)?;
+            let row = query(AssertSqlSafe(sql)).fetch_optional(&mut *connection).await.map_err(Fault::of_read)?;
+            Ok(row.map(|row| rows::trading_state(&mut super::Columns::of(&row))).transpose()?)
+        })
+    }
+
+    /// Not under the fence: whoever stops trading stops it, and the epoch alone says which word is the newest.
+    fn set_trading_state(&self, record: TradingStateRecord) -> BoxFuture<'_, Result<(), LedgerError>> {
+        answer(async move {
+            let sql =
+                "INSERT INTO trading_state (id, state, epoch, since_us, by, reason) VALUES (1, $1, $2, $3, $4, $5)
+                       ON CONFLICT (id) DO UPDATE SET state = excluded.state, epoch = excluded.epoch,
+                              since_us = excluded.since_us, by = excluded.by, reason = excluded.reason
+                        WHERE excluded.epoch >= trading_state.epoch";
+            let statement = query(sql)
+                .bind(record.state.as_str())
+                .bind(to_column(record.epoch)?)
+                .bind(record.since.micros())
+                .bind(clean(&record.by).into_owned())
+                .bind(record.reason.as_deref().map(|reason| clean(reason).into_owned()));
+            self.control(statement).await.map(drop)
+        })
+    }
+
+    /// It writes: a ledger that can be read but not written, or whose disk is full, does not answer.
+    fn ping(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
+        answer(async move { self.control(query("UPDATE pulse SET at = clock_timestamp()")).await.map(drop) })
+    }
+}
+
+/// The account of a user: its snapshot, corrected by the counters that the ledger admits by.
+fn account(cells: &mut dyn Cells) -> Result<Account, Unreadable> {
+    let snapshot: Account = cells.json()?;
+    let (open, reserved, day) = (cells.money()?, cells.money()?, cells.int()?);
+    let net = cells.maybe_int()?.map(Money::from_steps);
+    let timeframes = cells.maybe_json()?;
+    if day != i64::from(snapshot.today.day.0) {
+        return Err(Unreadable(format!("the account of {} is of another day than its snapshot", snapshot.user)));
+    }
+    let today = (net.is_some() || timeframes.is_some()).then(|| Today {
+        day: snapshot.today.day,
+        net: net.unwrap_or_default(),
+        timeframes: timeframes.unwrap_or_default(),
+    });
+    Ok(snapshot.corrected(LedgerRisk { open, reserved, today }))
+}
+
+fn unfinished(cells: &mut dyn Cells) -> Result<UnfinishedSignal, Unreadable> {
+    let record = rows::signal(cells)?;
+    let decided: Vec<UserId> = cells.json()?;
+    let open = |user: &UserId| decided.binary_search(user).is_err();
+    let undecided = record.subscribers.iter().copied().filter(open).collect();
+    Ok(UnfinishedSignal { record, undecided })
+}

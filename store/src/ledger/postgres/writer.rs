@@ -1,0 +1,193 @@
+//! The task that owns the one connection that commits.
+//!
+//! Batches queue for it in a bounded channel. One that it has taken runs to its end, whether or not anybody still waits for
+//! it. The connection is made when it is first needed, and again after whatever has ended it.
+
+use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use nexus_actors::ports::{CommitVerdict, Probe, Step, TurnRecord};
+use nexus_engine::ids::SignalId;
+use parking_lot::Mutex;
+use sqlx::Connection;
+use sqlx::postgres::{PgConnection, PgRow};
+use tokio::sync::{mpsc, oneshot};
+
+use super::batch::{self, Batch};
+use super::connection::{REST_MAX, Sessions};
+use super::fault::Fault;
+use super::lease::Fence;
+
+/// How often a batch is tried again that the database has ended because two transactions waited for each other.
+const RETRIES_MAX: u32 = 5;
+/// Beyond the database's own bound on a statement: then it is not the statement that hangs.
+const GRACE: Duration = Duration::from_secs(2);
+/// Signals that are remembered as recorded; when there are more, the memory begins anew.
+const RECORDED_MAX: usize = 4_096;
+
+/// Signals that need not be sent to the database again.
+#[derive(Clone, Default)]
+pub(super) struct Recorded(Arc<Mutex<HashSet<SignalId>>>);
+
+impl Recorded {
+    pub(super) fn add(&self, signals: impl IntoIterator<Item = SignalId>) {
+        let mut known = self.0.lock();
+        for signal in signals {
+            if known.len() >= RECORDED_MAX {
+                known.clear();
+            }
+            known.insert(signal);
+        }
+    }
+
+    fn forget(&self) {
+        self.0.lock().clear();
+    }
+}
+
+struct Job {
+    batch: Vec<TurnRecord>,
+    answer: oneshot::Sender<Result<Vec<CommitVerdict>, Fault>>,
+}
+
+/// The door of the task. It ends when this is dropped and its queue is empty.
+pub(super) struct Writer {
+    jobs: mpsc::Sender<Job>,
+}
+
+impl Writer {
+    pub(super) fn start(
+        sessions: Sessions,
+        fence: Arc<Fence>,
+        recorded: Recorded,
+        probe: Option<Arc<dyn Probe>>,
+    ) -> Writer {
+        let (jobs, queue) = mpsc::channel(sessions.options.queue.max(1));
+        let committer = Committer { sessions, fence, recorded, probe, call: batch::call(), held: None };
+        tokio::spawn(committer.run(queue));
+        Writer { jobs }
+    }
+
+    /// Commits a batch. Once queued it runs to its end, whatever becomes of the caller.
+    pub(super) async fn commit(&self, batch: Vec<TurnRecord>) -> Result<Vec<CommitVerdict>, Fault> {
+        let (answer, answered) = oneshot::channel();
+        self.jobs.send(Job { batch, answer }).await.map_err(|_| Fault::Closed)?;
+        answered.await.map_err(|_| Fault::Unanswered)?
+    }
+}
+
+struct Committer {
+    sessions: Sessions,
+    fence: Arc<Fence>,
+    recorded: Recorded,
+    probe: Option<Arc<dyn Probe>>,
+    call: String,
+    /// The connection, and when it was last used.
+    held: Option<(PgConnection, Instant)>,
+}
+
+impl Committer {
+    async fn run(mut self, mut queue: mpsc::Receiver<Job>) {
+        while let Some(Job { batch, answer }) = queue.recv().await {
+            let outcome = AssertUnwindSafe(self.commit(&batch)).catch_unwind().await.unwrap_or_else(|_| {
+                self.held = None;
+                Err(Fault::Unanswered)
+            });
+            // The caller may be gone; what was done stays done.
+            drop(answer.send(outcome));
+        }
+        if let Some((connection, _)) = self.held.take()
+            && let Err(error) = connection.close().await
+        {
+            tracing::debug!(%error, "the committing connection did not close well");
+        }
+    }
+
+    async fn commit(&mut self, records: &[TurnRecord]) -> Result<Vec<CommitVerdict>, Fault> {
+        if records.is_empty() {
+            return Ok(Vec::new());
+        }
+        let batch = Batch::of(records, &self.recorded.0.lock())?;
+        let mut retries = 0;
+        loop {
+            match self.attempt(&batch).await {
+                Err(fault) if fault.is_worth_a_retry() && retries < RETRIES_MAX => retries += 1,
+                Ok(answer) => {
+                    if answer.words.is_empty() {
+                        self.recorded.add(answer.recorded);
+                    } else {
+                        // It may be the memory of what is recorded that is wrong.
+                        self.recorded.forget();
+                        tracing::warn!(refused = ?answer.words, "the tables refused turns");
+                    }
+                    return Ok(answer.verdicts);
+                }
+                Err(fault) => {
+                    self.recorded.forget();
+                    return Err(fault);
+                }
+            }
+        }
+    }
+
+    /// One call, one transaction. The connection is kept only when the database has answered on it.
+    async fn attempt(&mut self, batch: &Batch) -> Result<batch::Answer, Fault> {
+        let mut connection = self.connection().await?;
+        let patience = self.sessions.options.statement_timeout + GRACE;
+        let probe = self.probe.clone().filter(|_| batch.decides());
+        let called = async {
+            let statement = batch.statement(&self.call, self.fence.get());
+            match probe {
+                None => statement.fetch_one(&mut connection).await,
+                Some(probe) => watched(&mut connection, statement, &*probe).await,
+            }
+        };
+        let Ok(called) = tokio::time::timeout(patience, called).await else { return Err(Fault::NoAnswer) };
+        match called {
+            Ok(row) => {
+                // The batch is written: an answer that cannot be read leaves the caller in doubt.
+                let answer = batch.verdicts(&row).map_err(Fault::Unknown)?;
+                self.held = Some((connection, Instant::now()));
+                Ok(answer)
+            }
+            Err(error) => {
+                let fault = Fault::of(error);
+                if let Fault::Refused(_) | Fault::LeaseLost | Fault::Corrupt(_) = fault {
+                    self.held = Some((connection, Instant::now()));
+                }
+                Err(fault)
+            }
+        }
+    }
+
+    /// The connection, out of its place: whatever ends this future in the middle ends the connection, too.
+    async fn connection(&mut self) -> Result<PgConnection, Fault> {
+        if let Some((mut connection, used)) = self.held.take() {
+            if used.elapsed() < REST_MAX {
+                return Ok(connection);
+            }
+            // A database that has gone meanwhile is noticed before anything is sent that could be in doubt.
+            let asked = tokio::time::timeout(self.sessions.options.connect_timeout, connection.ping()).await;
+            if matches!(asked, Ok(Ok(()))) {
+                return Ok(connection);
+            }
+        }
+        self.sessions.committing().await
+    }
+}
+
+/// The same in a transaction that somebody looks at just before its COMMIT.
+async fn watched(
+    connection: &mut PgConnection,
+    statement: super::Statement<'_>,
+    probe: &dyn Probe,
+) -> Result<PgRow, sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    let row = statement.fetch_one(&mut *transaction).await?;
+    probe.at(Step::InCommit);
+    transaction.commit().await?;
+    Ok(row)
+}
