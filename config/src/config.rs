@@ -158,7 +158,6 @@ impl Config {
     pub fn unsupported(&self) -> Vec<String> {
         let is_mfa_asked = self.require_admin_mfa && self.is_named("REQUIRE_ADMIN_MFA");
         let asked = [
-            (matches!(self.database, Database::Postgres(_)), "DATABASE_URL (or DB_HOST): PostgreSQL"),
             (self.redis_url.is_some(), "REDIS_URL: a hot state in Redis"),
             (self.tls_cert.is_some(), "TLS_CERT: serving TLS"),
             (is_mfa_asked, "REQUIRE_ADMIN_MFA: a second factor"),

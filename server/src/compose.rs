@@ -18,9 +18,9 @@ use nexus_engine::account::Account;
 use nexus_engine::instrument::{Currency, Instrument};
 use nexus_engine::units::Money;
 use nexus_store::directory::{Credentials, Directory, PageRequest, Role, User};
-use nexus_store::{MemoryHotState, SqliteStore};
+use nexus_store::{MemoryHotState, PostgresOptions, PostgresStore, SqliteStore};
 use nexus_venues::paper::{PaperSettings, PaperVenue};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -80,7 +80,7 @@ pub async fn start(config: &Config, options: Options) -> anyhow::Result<Running>
     let metrics = metrics::recorder();
     let lock = lock_data_dir(&config.data_dir)?;
     let key = signing_key(config)?;
-    let (ledger, directory) = open_ledger(config, probe.as_ref())?;
+    let (ledger, directory) = open_ledger(config, probe.as_ref()).await?;
     let clock = trading_clock(config, directory.as_ref(), sim_clock).await?;
     let new_ids = if sim_clock { NewIds::FromNames } else { NewIds::Drawn };
     let hot: Arc<dyn HotState> = Arc::new(MemoryHotState::default());
@@ -164,7 +164,7 @@ fn signing_key(config: &Config) -> anyhow::Result<SecretString> {
     }
 }
 
-fn open_ledger(
+async fn open_ledger(
     config: &Config,
     probe: Option<&Arc<dyn Probe>>,
 ) -> anyhow::Result<(Arc<dyn Ledger>, Arc<dyn Directory>)> {
@@ -173,7 +173,18 @@ fn open_ledger(
             let store = Arc::new(SqliteStore::open(path)?.probed(probe.cloned()));
             Ok((Arc::clone(&store) as Arc<dyn Ledger>, store))
         }
-        Database::Postgres(_) => bail!("a PostgreSQL ledger is not in this build yet"),
+        Database::Postgres(url) => {
+            let options = PostgresOptions {
+                pool_size: config.db_pool_size,
+                pool_overflow: config.db_max_overflow,
+                // A database that is still starting, or away, is waited for: its log says so, and so does ours.
+                start_timeout: Duration::MAX,
+                ..PostgresOptions::default()
+            };
+            let store = PostgresStore::open_probed(url.expose_secret(), &options, probe.cloned()).await?;
+            let store = Arc::new(store);
+            Ok((Arc::clone(&store) as Arc<dyn Ledger>, store))
+        }
     }
 }
 
