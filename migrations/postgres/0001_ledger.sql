@@ -422,7 +422,7 @@ CREATE TABLE lease (
     renewed_at  timestamptz NOT NULL,
     expires_at  timestamptz NOT NULL
 );
-INSERT INTO lease VALUES (1, 0, NULL, '-infinity', '-infinity', '-infinity');
+INSERT INTO lease VALUES (1, 0, NULL, 'epoch', 'epoch', 'epoch');
 COMMENT ON TABLE  lease IS 'Which instance owns the accounts. One row, timed by this database''s clock alone.';
 COMMENT ON COLUMN lease.id IS 'One row.';
 COMMENT ON COLUMN lease.fence IS 'Rises with every new owner; a commit under an older one is refused.';
