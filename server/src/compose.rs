@@ -19,7 +19,7 @@ use nexus_engine::account::Account;
 use nexus_engine::instrument::{Currency, Instrument};
 use nexus_engine::units::Money;
 use nexus_store::directory::{Credentials, Directory, PageRequest, Role, User};
-use nexus_store::{MemoryHotState, PostgresOptions, PostgresStore, SqliteStore};
+use nexus_store::{MemoryHotState, Migrated, PostgresOptions, PostgresStore, SqliteStore};
 use nexus_venues::paper::{PaperSettings, PaperVenue};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
@@ -98,15 +98,16 @@ pub async fn start(config: &Config, options: Options) -> anyhow::Result<Running>
     let server = tokio::spawn(listen::serve(listener, Arc::clone(&lobby), bounds, shutdown.clone()));
     // Whatever ends this start ends the listening.
     let listening = shutdown.clone().drop_guard();
-    let (ledger, directory) = open_ledger(config, probe.as_ref()).await?;
+    // Before the wait: whoever takes over is not kept from it by a slow hash.
+    let previous = config.secret_key_previous.as_ref();
+    let passwords = Passwords::new(&key, previous, config.bcrypt_rounds)?;
+    let OpenLedger { ledger, directory, .. } = open_ledger(config, probe.as_ref()).await?;
     let tenure = own_the_accounts(config, ledger.as_ref(), &instance, addr, &lobby).await;
     let clock = trading_clock(config, directory.as_ref(), sim_clock).await?;
     let new_ids = if sim_clock { NewIds::FromNames } else { NewIds::Drawn };
     let hot: Arc<dyn HotState> = Arc::new(MemoryHotState::default());
     recall_revoked_tokens(directory.as_ref(), hot.as_ref()).await?;
     let engine = start_engine(config, &clock, &ledger, &hot, tenure, probe).await?;
-    let previous = config.secret_key_previous.as_ref();
-    let passwords = Passwords::new(&key, previous, config.bcrypt_rounds)?;
     let first_password = make_first_admin(config, directory.as_ref(), &passwords, new_ids).await?;
     let tokens = Tokens::new(&key, previous, config.access_token_expire_minutes.saturating_mul(60));
     let app = Arc::new(App {
@@ -212,14 +213,16 @@ fn signing_key(config: &Config) -> anyhow::Result<SecretString> {
     }
 }
 
-async fn open_ledger(
-    config: &Config,
-    probe: Option<&Arc<dyn Probe>>,
-) -> anyhow::Result<(Arc<dyn Ledger>, Arc<dyn Directory>)> {
+/// Opens the ledger that the settings name, and brings its schema up to date.
+pub(crate) async fn open_ledger(config: &Config, probe: Option<&Arc<dyn Probe>>) -> anyhow::Result<OpenLedger> {
     match &config.database {
         Database::Sqlite(path) => {
             let store = Arc::new(SqliteStore::open(path)?.probed(probe.cloned()));
-            Ok((Arc::clone(&store) as Arc<dyn Ledger>, store))
+            Ok(OpenLedger {
+                migrated: store.migrated(),
+                ledger: Arc::clone(&store) as Arc<dyn Ledger>,
+                directory: store,
+            })
         }
         Database::Postgres(url) => {
             let options = PostgresOptions {
@@ -231,9 +234,21 @@ async fn open_ledger(
             };
             let store = PostgresStore::open_probed(url.expose_secret(), &options, probe.cloned()).await?;
             let store = Arc::new(store);
-            Ok((Arc::clone(&store) as Arc<dyn Ledger>, store))
+            Ok(OpenLedger {
+                migrated: store.migrated(),
+                ledger: Arc::clone(&store) as Arc<dyn Ledger>,
+                directory: store,
+            })
         }
     }
+}
+
+/// One store behind both of its ports.
+pub(crate) struct OpenLedger {
+    /// What was done to its schema.
+    pub(crate) migrated: Migrated,
+    ledger: Arc<dyn Ledger>,
+    directory: Arc<dyn Directory>,
 }
 
 async fn recall_revoked_tokens(directory: &dyn Directory, hot: &dyn HotState) -> anyhow::Result<()> {

@@ -9,5 +9,6 @@ pub mod hot;
 pub mod ledger;
 
 pub use hot::memory::MemoryHotState;
+pub use ledger::Migrated;
 pub use ledger::postgres::{PostgresOpenError, PostgresOptions, PostgresStore};
 pub use ledger::sqlite::{Difference, OpenError, ReplayError, SqliteOptions, SqliteReplay, SqliteStore, UserReplay};

@@ -51,7 +51,7 @@ pub struct ChecksBody {
     pub hot_state: &'static str,
     /// `up` or `down` by venue.
     pub venues: BTreeMap<String, &'static str>,
-    /// The trading state: `active`, `reducing` or `halted`.
+    /// The trading state: `active`, `reducing` or `halted`; `standby` of an instance that does not trade.
     #[schema(example = "active")]
     pub kill_switch: &'static str,
 }
@@ -97,7 +97,8 @@ impl HealthBody {
                 ledger: up(ledger_up),
                 hot_state: "up",
                 venues: BTreeMap::new(),
-                kill_switch: TradingState::Halted.as_str(),
+                // It sends nothing, whatever the trading state; that is read when it takes over.
+                kill_switch: "standby",
             },
         }
     }

@@ -29,6 +29,7 @@ use thiserror::Error;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
+use super::Migrated;
 use super::rows::{Cells, Unreadable};
 use connection::{Sessions, Statement};
 use fault::Fault;
@@ -120,6 +121,7 @@ pub struct PostgresStore {
     patience: Duration,
     /// When the database was last seen not to answer while it was opened.
     away_at: Option<Instant>,
+    migrated: Migrated,
 }
 
 impl PostgresStore {
@@ -136,13 +138,18 @@ impl PostgresStore {
     ) -> Result<PostgresStore, PostgresOpenError> {
         let sessions = Sessions::parse(url, options)?;
         let (mut first, away_at) = sessions.first().await?;
-        migrate::migrate(&mut first).await?;
+        let migrated = migrate::migrate(&mut first).await?;
         drop(first);
         let fence = Arc::new(Fence::default());
         let recorded = Recorded::default();
         let writer = Writer::start(sessions.clone(), Arc::clone(&fence), recorded.clone(), probe);
         let (pool, control) = (sessions.pool(), sessions.control());
-        Ok(PostgresStore { pool, control, patience: sessions.patience(), writer, fence, recorded, away_at })
+        Ok(PostgresStore { pool, control, patience: sessions.patience(), writer, fence, recorded, away_at, migrated })
+    }
+
+    /// Which version the schema was at before it was opened, and which it is at now.
+    pub fn migrated(&self) -> Migrated {
+        self.migrated
     }
 
     /// All rows of a query, each read by `read`.

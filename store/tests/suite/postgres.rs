@@ -165,8 +165,12 @@ async fn events_find_or_make_the_partition_of_their_month() {
                  to_char(date_trunc('month', now() AT TIME ZONE 'UTC') + interval '1 month', '\"events_\"YYYY_MM'))";
     assert_eq!(number(raw, ahead).await, 2);
     assert_eq!(story.store.turns(user_id(1), page(9)).await.unwrap().items.len(), 3);
-    let changed = refusal(raw, "UPDATE events_1970_02 SET events = '[]'").await;
-    assert!(changed.contains("never changed"), "{changed}");
+    for sql in
+        ["UPDATE events_1970_02 SET events = '[]'", "DELETE FROM events", "TRUNCATE events", "TRUNCATE events_1970_02"]
+    {
+        let changed = refusal(raw, sql).await;
+        assert!(changed.contains("never changed"), "{sql}: {changed}");
+    }
 }
 
 // ── Ownership ──
@@ -361,6 +365,8 @@ async fn nobody_types_an_entry_beyond_the_limits() {
     for (sql, why) in [
         ("UPDATE decisions SET risk_e8 = 0", "never changed"),
         ("DELETE FROM decisions", "never changed"),
+        ("TRUNCATE decisions", "never changed"),
+        ("TRUNCATE fills", "never changed"),
         (
             "INSERT INTO orders (client_order_id, decision_id, user_id, purpose, symbol, side, kind, quantity_e8, filled_e8,
                                  value_e8, fees_e8, status, unknown, cancel_requested, venue, created_at_us)

@@ -8,6 +8,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, Row, Transaction};
 
 use super::PostgresOpenError;
+use crate::ledger::Migrated;
 
 struct Migration {
     name: &'static str,
@@ -38,7 +39,7 @@ impl From<sqlx::Error> for PostgresOpenError {
 }
 
 /// Brings the schema up to date, or says why this program must not touch the database.
-pub(super) async fn migrate(connection: &mut PgConnection) -> Result<(), PostgresOpenError> {
+pub(super) async fn migrate(connection: &mut PgConnection) -> Result<Migrated, PostgresOpenError> {
     refuse_old_server(connection).await?;
     // Large tables may take their time, and so may another instance that migrates.
     sqlx::raw_sql("SET statement_timeout = 0; SET lock_timeout = 0").execute(&mut *connection).await?;
@@ -58,7 +59,7 @@ async fn refuse_old_server(connection: &mut PgConnection) -> Result<(), Postgres
     Ok(())
 }
 
-async fn apply_all(connection: &mut PgConnection) -> Result<(), PostgresOpenError> {
+async fn apply_all(connection: &mut PgConnection) -> Result<Migrated, PostgresOpenError> {
     // Asked first: whoever may not create tables may still use a database that has them.
     let there: bool =
         sqlx::query_scalar("SELECT to_regclass('schema_migrations') IS NOT NULL").fetch_one(&mut *connection).await?;
@@ -80,7 +81,7 @@ async fn apply_all(connection: &mut PgConnection) -> Result<(), PostgresOpenErro
                      date_trunc('month', now() AT TIME ZONE 'UTC') + n * interval '1 month', 'YYYY_MM'))
                    FROM generate_series(0, 1) n";
     sqlx::query(ahead).execute(&mut *connection).await?;
-    Ok(())
+    Ok(Migrated { from: found, to: known })
 }
 
 async fn apply(
