@@ -10,11 +10,12 @@ use nexus_engine::limits::Limits;
 use nexus_engine::units::Money;
 use nexus_store::directory::Directory;
 use nexus_store::{PostgresOptions, PostgresStore};
+use nexus_testbed::{private, with_database};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::sync::Barrier;
 
 use crate::postgres::{read_again, typed};
-use crate::server::{PostgresDatabase, execute, options, private, with_database};
+use crate::server::{PostgresDatabase, execute, options};
 use crate::story::{Story, acceptance_of, credentials, limits, money, user_id};
 
 const HANDS: usize = 32;
