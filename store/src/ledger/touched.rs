@@ -54,7 +54,8 @@ impl<'a> Touched<'a> {
                 Event::StopMoved { decision, .. } | Event::Closed { decision, .. } => lots.push(*decision),
                 Event::LimitsSet(limits) => touched.limits = Some(limits),
                 // In `decisions`, in the snapshot, or in `events` alone.
-                Event::Decided(_)
+                Event::Corrected(_)
+                | Event::Decided(_)
                 | Event::CooledDown { .. }
                 | Event::Unexplained(_)
                 | Event::TradingSet(_)
