@@ -11,4 +11,5 @@ pub mod ledger;
 pub use hot::memory::MemoryHotState;
 pub use ledger::Migrated;
 pub use ledger::postgres::{PostgresOpenError, PostgresOptions, PostgresStore};
-pub use ledger::sqlite::{Difference, OpenError, ReplayError, SqliteOptions, SqliteReplay, SqliteStore, UserReplay};
+pub use ledger::replay::{Correction, Difference, LedgerReplay, ReplayError, UserReplay};
+pub use ledger::sqlite::{OpenError, SqliteOptions, SqliteStore};

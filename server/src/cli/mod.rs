@@ -56,7 +56,7 @@ fn carry_out(command: Command, environ: &Environ) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(args) => serve(&args, environ),
         Command::Demo(args) => demo::run(&args, environ),
-        Command::Replay(args) => replay::run(&args, environ),
+        Command::Replay(args) => wait_for(replay::run(&args, environ)),
         Command::Migrate(args) => wait_for(migrate::run(&args, environ)),
         Command::Config(command) => config::run(&command, environ),
         Command::Stop(args) if args.local => kill_switch::stop_locally(&args, environ),

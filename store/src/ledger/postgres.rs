@@ -16,6 +16,7 @@ mod lease;
 mod ledger;
 mod migrate;
 mod pages;
+mod reader;
 mod rows;
 mod writer;
 
@@ -34,7 +35,9 @@ use super::rows::{Cells, Unreadable};
 use connection::{Sessions, Statement};
 use fault::Fault;
 use lease::Fence;
+pub(super) use reader::PostgresReader;
 use rows::Columns;
+pub(super) use rows::clean;
 use writer::{Recorded, Writer};
 
 /// Why the ledger could not be opened.
@@ -60,6 +63,16 @@ pub enum PostgresOpenError {
         "the ledger's schema is at version {found}, this program knows versions up to {known}: use a newer program"
     )]
     NewerSchema {
+        /// What the database is at.
+        found: i64,
+        /// What this program is at.
+        known: i64,
+    },
+    /// The database was made by an older program.
+    #[error(
+        "the ledger's schema is at version {found}, this program's is {known}: start the engine once to bring it up to date"
+    )]
+    OlderSchema {
         /// What the database is at.
         found: i64,
         /// What this program is at.

@@ -15,7 +15,7 @@ mod migrate;
 mod pages;
 mod project;
 mod read;
-mod replay;
+mod reader;
 mod rows;
 mod threads;
 
@@ -30,7 +30,7 @@ use thiserror::Error;
 use super::Migrated;
 use connection::FileAt;
 use fault::Fault;
-pub use replay::{Difference, ReplayError, SqliteReplay, UserReplay};
+pub(super) use reader::SqliteReader;
 use threads::{Readers, Writer};
 
 /// Why the ledger could not be opened.

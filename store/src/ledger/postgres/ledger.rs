@@ -37,7 +37,7 @@ impl Ledger for PostgresStore {
     }
 
     fn load_account(&self, user: UserId) -> BoxFuture<'_, Result<Option<Account>, LedgerError>> {
-        let sql = "SELECT a.snapshot, a.open_e8, a.reserved_e8, (a.day - date '1970-01-01')::bigint, r.realized_e8,
+        let sql = "SELECT a.snapshot, a.net_realized_e8, a.open_e8, a.reserved_e8, (a.day - date '1970-01-01')::bigint, r.realized_e8,
                           (SELECT jsonb_object_agg(c.timeframe, c.used)::text FROM daily_counts c
                             WHERE c.user_id = a.user_id AND c.day = a.day)
                      FROM accounts a LEFT JOIN daily_risk r ON r.user_id = a.user_id AND r.day = a.day
@@ -126,7 +126,8 @@ impl Ledger for PostgresStore {
 /// The account of a user: its snapshot, corrected by the counters that the ledger admits by.
 fn account(cells: &mut dyn Cells) -> Result<Account, Unreadable> {
     let snapshot: Account = cells.json()?;
-    let (open, reserved, day) = (cells.money()?, cells.money()?, cells.int()?);
+    let (realized, open, reserved) = (cells.money()?, cells.money()?, cells.money()?);
+    let day = cells.int()?;
     let net = cells.maybe_int()?.map(Money::from_steps);
     let timeframes = cells.maybe_json()?;
     if day != i64::from(snapshot.today.day.0) {
@@ -137,7 +138,7 @@ fn account(cells: &mut dyn Cells) -> Result<Account, Unreadable> {
         net: net.unwrap_or_default(),
         timeframes: timeframes.unwrap_or_default(),
     });
-    Ok(snapshot.corrected(LedgerRisk { open, reserved, today }))
+    Ok(snapshot.corrected(LedgerRisk { realized, open, reserved, today }))
 }
 
 fn unfinished(cells: &mut dyn Cells) -> Result<UnfinishedSignal, Unreadable> {
