@@ -470,7 +470,7 @@ async fn a_database_that_takes_no_writes_is_unavailable_until_it_does_again() {
 pub async fn read_again(store: &PostgresStore) -> Account {
     let began = Instant::now();
     loop {
-        match store.load_account(user_id(1)).await {
+        match store.load_account(user_id(1), None).await {
             Ok(account) => return account.expect("the user has an account"),
             Err(LedgerError::Unavailable(_)) if began.elapsed() < Duration::from_secs(5) => {}
             Err(error) => panic!("{error}"),
@@ -516,7 +516,7 @@ async fn no_list_reads_a_whole_table() {
     assert_eq!(store.unfinished_signals().await.unwrap().len(), 1);
     assert_eq!(store.users_with_open_business().await.unwrap(), [user_id(1)]);
     assert_eq!(store.subscribers(FeedId(Uuid::from_u128(100_001))).await.unwrap().len(), 200);
-    assert!(store.load_account(user).await.unwrap().is_some());
+    assert!(store.load_account(user, None).await.unwrap().is_some());
 
     let database = database.reopen().await;
     let raw = &mut database.raw().await;

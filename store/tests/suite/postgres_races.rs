@@ -220,7 +220,7 @@ async fn a_decision_made_while_the_server_is_away_is_unavailable_and_can_be_made
     // Nothing had been committed, so there was no connection that could have been lost in the middle.
     let refused = store.commit(vec![turn.clone()]).await;
     assert!(matches!(refused, Err(LedgerError::Unavailable(_))), "{refused:?}");
-    assert!(matches!(store.load_account(user_id(1)).await, Err(LedgerError::Unavailable(_))));
+    assert!(matches!(store.load_account(user_id(1), None).await, Err(LedgerError::Unavailable(_))));
     assert!(matches!(store.ping().await, Err(LedgerError::Unavailable(_))));
     server.start();
     assert_eq!(store.commit(vec![turn]).await, Ok(vec![CommitVerdict::Committed]));

@@ -7,6 +7,7 @@ use futures::FutureExt;
 use nexus_engine::account::Account;
 use nexus_engine::ids::{FeedId, SignalId, Timestamp, UserId};
 use rusqlite::{Connection, Params, Transaction, params};
+use uuid::Uuid;
 
 use super::SqliteStore;
 use super::connection::transact;
@@ -205,6 +206,13 @@ impl Directory for SqliteStore {
             transaction.execute(sql, params![feed.to_string(), user.to_string()])?;
             Ok(())
         })
+    }
+
+    fn ledger_id(&self) -> Reply<'_, Uuid> {
+        look(self.read(|moment| {
+            let name = first(moment, "SELECT ledger FROM ledger_identity", params![], |columns| columns.parse())?;
+            name.ok_or_else(|| Fault::Corrupt("the ledger has no name".to_owned()))
+        }))
     }
 
     fn revoke_token(&self, token_id: &str, until_unix_s: i64) -> Reply<'_, ()> {
