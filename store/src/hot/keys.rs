@@ -214,6 +214,9 @@ mod tests {
             keys.instances(),
         ];
         let head = "nexus:00000000000000000000000000000000:";
-        assert_eq!(made.map(|key| key.strip_prefix(head).unwrap().to_owned()), KEYS.iter().map(|row| row.name).collect::<Vec<_>>()[..]);
+        assert_eq!(
+            made.map(|key| key.strip_prefix(head).unwrap().to_owned()),
+            KEYS.iter().map(|row| row.name).collect::<Vec<_>>()[..]
+        );
     }
 }

@@ -18,8 +18,8 @@ use nexus_engine::signal::Side;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::keys::{ANSWER_DECISIONS_MAX, ANSWER_KEPT_FOR};
 use super::kept::{Failures, Generations, Revoked, name_key};
+use super::keys::{ANSWER_DECISIONS_MAX, ANSWER_KEPT_FOR};
 
 /// Snapshots kept unless told otherwise: at some 4 KiB each, about 400 MB.
 const ACCOUNTS_MAX: usize = 100_000;

@@ -114,7 +114,8 @@ impl RedisHotState {
         let mut sent = self.inner.sent.subscribe();
         self.inner.urgent.notify_one();
         // The sender lives in what this borrows.
-        let _ = sent.wait_for(|_| self.inner.queue.lock().is_empty() && !self.inner.sending.load(Ordering::SeqCst)).await;
+        let _ =
+            sent.wait_for(|_| self.inner.queue.lock().is_empty() && !self.inner.sending.load(Ordering::SeqCst)).await;
     }
 }
 
@@ -292,7 +293,8 @@ impl HotState for RedisHotState {
             let name = name_key(name);
             self.inner.failures.lock().forget(&name);
             // One that Redis does not hear of is forgotten there with the window; until then it can only refuse.
-            let forgotten: Option<u32> = self.inner.link.ask("forget_login", cmd("DEL").arg(self.inner.keys.login(&name))).await;
+            let forgotten: Option<u32> =
+                self.inner.link.ask("forget_login", cmd("DEL").arg(self.inner.keys.login(&name))).await;
             tracing::trace!(?forgotten, "failed logins are forgotten");
         }
         .boxed()

@@ -16,5 +16,7 @@ mod hot_contract;
 mod memory;
 mod postgres;
 mod postgres_races;
+mod redis;
 mod server;
+mod servers;
 mod sqlite;

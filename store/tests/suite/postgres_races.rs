@@ -13,7 +13,8 @@ use nexus_store::{PostgresOptions, PostgresStore};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::postgres::{read_again, typed};
-use crate::server::{PostgresDatabase, execute, options, private, with_database};
+use crate::server::{PostgresDatabase, execute, options, with_database};
+use crate::servers::Kind;
 use crate::story::{Story, acceptance_of, credentials, limits, money, user_id};
 
 const HANDS: usize = 32;
@@ -115,7 +116,7 @@ struct Record {
 #[tokio::test]
 async fn what_was_reported_survives_a_crash_of_the_server_and_what_is_in_doubt_is_whole() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Arc::new(private(folder.path()));
+    let server = Arc::new(Kind::Postgres.private(folder.path()));
     let mut connection = PgConnection::connect(&server.url).await.unwrap();
     execute(&mut connection, "CREATE DATABASE crashing").await;
     let url = with_database(&server.url, "crashing");
@@ -207,7 +208,7 @@ async fn check_group(store: &PostgresStore, raw: &mut PgConnection, group: [u128
 #[tokio::test]
 async fn a_decision_made_while_the_server_is_away_is_unavailable_and_can_be_made_again() {
     let folder = tempfile::tempdir().unwrap();
-    let server = private(folder.path());
+    let server = Kind::Postgres.private(folder.path());
     let mut connection = PgConnection::connect(&server.url).await.unwrap();
     execute(&mut connection, "CREATE DATABASE away").await;
     let short = PostgresOptions { connect_timeout: Duration::from_millis(500), ..options() };

@@ -10,8 +10,8 @@ use std::time::Duration;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::io::tcp::TcpSettings;
 use redis::{
-    Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline, ProtocolVersion, PushInfo, PushKind, RedisError,
-    RedisResult,
+    Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline, ProtocolVersion, PushInfo, PushKind,
+    RedisError, RedisResult,
 };
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
@@ -115,9 +115,19 @@ impl Link {
     }
 
     /// Sends a batch, whether or not Redis is thought to be there.
-    pub(super) async fn send<T: FromRedisValue>(&self, operation: &'static str, batch: &Pipeline) -> Result<T, Failure> {
+    pub(super) async fn send<T: FromRedisValue>(
+        &self,
+        operation: &'static str,
+        batch: &Pipeline,
+    ) -> Result<T, Failure> {
         let mut connection = self.commands.clone();
         self.answered(operation, timeout(SEND_WITHIN, batch.query_async(&mut connection)).await)
+    }
+
+    /// Whether questions are answered, by the heartbeat's measure.
+    pub(super) async fn is_heard(&self) -> Result<(), Failure> {
+        let mut connection = self.questions.clone();
+        self.answered("beat", timeout(SEND_WITHIN, redis::cmd("PING").exec_async(&mut connection)).await)
     }
 
     /// Listens to a channel, from now on and across reconnections.

@@ -13,10 +13,10 @@ use redis::Pipeline;
 use serde::Serialize;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::Inner;
 use super::link::{Failure, Link, count_error};
 use super::queue::Queue;
 use super::texts::{self, millis, stamp_of, stamped};
-use super::Inner;
 use crate::hot::keys::{ACCOUNT_KEPT_FOR, ANSWER_KEPT_FOR, MARK_KEPT_FOR, PRESENCE_KEPT_FOR};
 
 /// How long what can wait does: the newest of what comes meanwhile goes for all.
@@ -97,13 +97,18 @@ impl Writer {
 
     async fn beat(&mut self) {
         let was_up = self.link().is_up();
-        let Ok(is_as_left) = self.touch().await else {
+        let touched = self.touch().await;
+        // Both connections: what was connected again for one is not for the other.
+        let heard = if self.is_listening {
+            self.link().is_heard().await
+        } else {
+            self.link().listen(&self.inner.keys.hints()).await
+        };
+        self.is_listening |= heard.is_ok();
+        let (Ok(is_as_left), Ok(())) = (touched, heard) else {
             self.link().set_up(false);
             return;
         };
-        if !self.is_listening {
-            self.is_listening = self.link().listen(&self.inner.keys.hints()).await.is_ok();
-        }
         self.link().set_up(true);
         if !was_up || !is_as_left {
             self.tell_again();
@@ -291,7 +296,14 @@ struct Value {
 }
 
 impl Values {
-    fn add<T: Serialize>(&mut self, operation: &'static str, key: String, stamp: u64, value: &T, life: Option<Duration>) {
+    fn add<T: Serialize>(
+        &mut self,
+        operation: &'static str,
+        key: String,
+        stamp: u64,
+        value: &T,
+        life: Option<Duration>,
+    ) {
         match stamped(stamp, value) {
             Ok(text) => self.0.push(Value { key, text, life }),
             Err(error) => count_error(operation, &error),

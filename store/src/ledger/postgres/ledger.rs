@@ -20,7 +20,8 @@ use super::fault::Fault;
 use super::rows::clean;
 use super::{PostgresStore, batch};
 use crate::ledger::rows::{
-    self, Cells, DECISION_COLUMNS, DECISIONS_FROM, SIGNAL_COLUMNS, TRADING_STATE_COLUMNS, Unreadable, to_column, to_json,
+    self, Cells, DECISION_COLUMNS, DECISIONS_FROM, SIGNAL_COLUMNS, TRADING_STATE_COLUMNS, Unreadable, to_column,
+    to_json,
 };
 
 /// Boxes a call and speaks the port's errors.

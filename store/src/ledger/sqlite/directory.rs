@@ -209,10 +209,10 @@ impl Directory for SqliteStore {
     }
 
     fn ledger_id(&self) -> Reply<'_, Uuid> {
-        look(self.read(|moment| {
+        self.look(|moment| {
             let name = first(moment, "SELECT ledger FROM ledger_identity", params![], |columns| columns.parse())?;
             name.ok_or_else(|| Fault::Corrupt("the ledger has no name".to_owned()))
-        }))
+        })
     }
 
     fn revoke_token(&self, token_id: &str, until_unix_s: i64) -> Reply<'_, ()> {
