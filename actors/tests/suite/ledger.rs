@@ -312,7 +312,11 @@ impl Ledger for MemoryLedger {
         .boxed()
     }
 
-    fn load_account(&self, user: UserId) -> BoxFuture<'_, Result<Option<Account>, LedgerError>> {
+    fn load_account(
+        &self,
+        user: UserId,
+        _at_hand: Option<Arc<Account>>,
+    ) -> BoxFuture<'_, Result<Option<Account>, LedgerError>> {
         async move {
             self.check()?;
             Ok(self.tables.lock().accounts.get(&user).cloned())
