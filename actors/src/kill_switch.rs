@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use crate::engine::{GateStatus, ResumeError, StopAnswer, StopRequest};
 use crate::latch::Closed;
-use crate::ports::TradingStateRecord;
+use crate::ports::{LedgerError, TradingStateRecord};
 use crate::risk::{Request, Task};
 use crate::shared::Shared;
 
@@ -103,7 +103,7 @@ pub(crate) fn persist(shared: &Arc<Shared>, status: &GateStatus) -> oneshot::Rec
     tracker.spawn(async move {
         loop {
             match shared.ledger.set_trading_state(record.clone()).await {
-                Ok(()) => break,
+                Ok(()) => break shared.hot.put_trading_state(record),
                 Err(error) => tracing::error!(%error, "the ledger did not take the trading state; HALT has it"),
             }
             tokio::select! {
@@ -188,9 +188,13 @@ pub(crate) async fn resume(
 
 async fn open(shared: &Arc<Shared>, from: u64, status: &GateStatus) -> Result<(), ResumeError> {
     let not_durable = |why: &dyn std::fmt::Display| Err(ResumeError::NotDurable(why.to_string()));
-    let (ledger, record) = (Arc::clone(&shared.ledger), record_of(status));
+    let (ledger, hot, record) = (Arc::clone(&shared.ledger), Arc::clone(&shared.hot), record_of(status));
     // In its own task: a write that is cut off in the middle is worse than one that comes late.
-    let taken = shared.tracker.spawn(async move { ledger.set_trading_state(record).await });
+    let taken = shared.tracker.spawn(async move {
+        ledger.set_trading_state(record.clone()).await?;
+        hot.put_trading_state(record);
+        Ok::<_, LedgerError>(())
+    });
     match timeout(RESUME_PERSIST_WITHIN, taken).await {
         Ok(Ok(Ok(()))) => {}
         Ok(Ok(Err(error))) => return not_durable(&error),

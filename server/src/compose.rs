@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use nexus_actors::engine::{Engine, Parts, Settings};
-use nexus_actors::ports::{Clock, HotState, Ledger, Probe, Venue};
+use nexus_actors::ports::{Clock, HotState, InstanceRole, Ledger, Presence, Probe, Venue};
 use nexus_config::{Config, Database, Environment};
 use nexus_engine::account::Account;
 use nexus_engine::instrument::{Currency, Instrument};
 use nexus_engine::units::Money;
-use nexus_store::directory::{Credentials, Directory, PageRequest, Role, User};
-use nexus_store::{MemoryHotState, PostgresOptions, PostgresStore, SqliteStore};
+use nexus_store::directory::{Credentials, Directory, DirectoryError, PageRequest, Role, User};
+use nexus_store::{MemoryHotState, PostgresOptions, PostgresStore, RedisHotState, SqliteStore};
 use nexus_venues::paper::{PaperSettings, PaperVenue};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
@@ -26,6 +26,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::auth::lockout::Lockout;
 use crate::auth::passwords::{Passwords, check_rules};
 use crate::auth::principal::Authenticator;
 use crate::auth::secrets::{keep_secret, kept_secret, new_password};
@@ -37,6 +38,8 @@ use crate::http::{listen, metrics, router};
 
 /// The name of the first admin.
 const ADMIN: &str = "admin";
+/// How often the ledger is asked for tokens that were ended elsewhere.
+const REVOCATIONS_EVERY: Duration = Duration::from_millis(500);
 /// How often the metrics forget what is past.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
@@ -83,7 +86,7 @@ pub async fn start(config: &Config, options: Options) -> anyhow::Result<Running>
     let (ledger, directory) = open_ledger(config, probe.as_ref()).await?;
     let clock = trading_clock(config, directory.as_ref(), sim_clock).await?;
     let new_ids = if sim_clock { NewIds::FromNames } else { NewIds::Drawn };
-    let hot: Arc<dyn HotState> = Arc::new(MemoryHotState::default());
+    let hot = open_hot_state(config, directory.as_ref()).await?;
     recall_revoked_tokens(directory.as_ref(), hot.as_ref()).await?;
     let engine = start_engine(config, &clock, &ledger, &hot, probe).await?;
     let previous = config.secret_key_previous.as_ref();
@@ -91,8 +94,14 @@ pub async fn start(config: &Config, options: Options) -> anyhow::Result<Running>
     let first_password = make_first_admin(config, directory.as_ref(), &passwords, new_ids).await?;
     let tokens = Tokens::new(&key, previous, config.access_token_expire_minutes.saturating_mul(60));
     let shutdown = CancellationToken::new();
+    let instance = Uuid::new_v4().simple().to_string()[..8].to_owned();
+    let (name, since) = (instance.as_str().into(), wall_now());
+    hot.announce(Presence { name, role: InstanceRole::Owner, fence: 0, since });
+    tokio::spawn(hear_of_revocations(Arc::clone(&directory), Arc::clone(&hot), shutdown.clone()));
+    let lockout_lasts = Duration::from_secs(config.lockout_minutes.saturating_mul(60));
     let app = Arc::new(App {
         engine: engine.clone(),
+        lockout: Lockout::new(Arc::clone(&hot), config.max_login_attempts, lockout_lasts),
         auth: Authenticator::new(tokens, Arc::clone(&directory), hot),
         directory,
         ledger,
@@ -102,7 +111,7 @@ pub async fn start(config: &Config, options: Options) -> anyhow::Result<Running>
         settings: http_settings(config),
         metrics,
         started: Instant::now(),
-        instance: Uuid::new_v4().simple().to_string()[..8].to_owned(),
+        instance,
         stopping: shutdown.clone(),
         limits_lock: tokio::sync::Mutex::new(()),
     });
@@ -188,11 +197,29 @@ async fn open_ledger(
     }
 }
 
-async fn recall_revoked_tokens(directory: &dyn Directory, hot: &dyn HotState) -> anyhow::Result<()> {
+/// In Redis when there is a URL; one that is away is waited for while the engine serves.
+async fn open_hot_state(config: &Config, directory: &dyn Directory) -> anyhow::Result<Arc<dyn HotState>> {
+    let Some(url) = &config.redis_url else { return Ok(Arc::new(MemoryHotState::default())) };
+    let ledger = directory.ledger_id().await?;
+    let hot = RedisHotState::open(url.expose_secret(), &config.redis_prefix, ledger).await?;
+    Ok(Arc::new(hot))
+}
+
+async fn recall_revoked_tokens(directory: &dyn Directory, hot: &dyn HotState) -> Result<(), DirectoryError> {
     for (token, until_unix_s) in directory.revoked_tokens(wall_now_s()).await? {
         hot.revoke_token(token, until_unix_s);
     }
     Ok(())
+}
+
+/// Asks the ledger again and again: a token that was ended at another instance is dead here within a second, with or
+/// without a hot state that both share.
+async fn hear_of_revocations(directory: Arc<dyn Directory>, hot: Arc<dyn HotState>, shutdown: CancellationToken) {
+    while tokio::time::timeout(REVOCATIONS_EVERY, shutdown.cancelled()).await.is_err() {
+        if let Err(error) = recall_revoked_tokens(directory.as_ref(), hot.as_ref()).await {
+            tracing::debug!(%error, "the ledger could not be asked for revoked tokens");
+        }
+    }
 }
 
 async fn start_engine(

@@ -38,6 +38,7 @@ struct Tables {
     corrupt_state: bool,
     slow: Duration,
     faults: VecDeque<Fault>,
+    at_hand: Vec<Arc<Account>>,
 }
 
 /// The double.
@@ -112,6 +113,11 @@ impl MemoryLedger {
 
     pub fn record(&self, record: SignalRecord) {
         self.tables.lock().signals.insert(record.signal.id, record);
+    }
+
+    /// The snapshots that it was asked to prove.
+    pub fn at_hand(&self) -> Vec<Arc<Account>> {
+        self.tables.lock().at_hand.clone()
     }
 
     fn check(&self) -> Result<(), LedgerError> {
@@ -201,10 +207,11 @@ impl Ledger for MemoryLedger {
     fn load_account(
         &self,
         user: UserId,
-        _at_hand: Option<Arc<Account>>,
+        at_hand: Option<Arc<Account>>,
     ) -> BoxFuture<'_, Result<Option<Account>, LedgerError>> {
         async move {
             self.check()?;
+            self.tables.lock().at_hand.extend(at_hand);
             Ok(self.tables.lock().accounts.get(&user).cloned())
         }
         .boxed()
