@@ -101,7 +101,10 @@ fn the_folder_and_the_file_are_made_and_migrated_once() {
         .unwrap()
         .map(Result::unwrap)
         .collect();
-    assert_eq!(applied, [(1, "ledger".to_owned()), (2, "views".to_owned()), (3, "identity".to_owned())]);
+    assert_eq!(
+        applied,
+        [(1, "ledger"), (2, "views"), (3, "identity")].map(|(version, name)| (version, name.to_owned()))
+    );
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
