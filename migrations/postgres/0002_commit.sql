@@ -434,3 +434,19 @@ CREATE TRIGGER orders_need_an_accepted_decision AFTER INSERT ON orders
     REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION require_accepted_decision();
 CREATE TRIGGER positions_need_an_accepted_decision AFTER INSERT ON positions
     REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION require_accepted_decision();
+
+-- The write and the answer are one statement, so that what is answered was never something else in between.
+CREATE FUNCTION set_trading_state(p_state text, p_epoch bigint, p_since bigint, p_by text, p_reason text)
+RETURNS SETOF trading_state LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO trading_state AS held (id, state, epoch, since_us, by, reason)
+    VALUES (1, p_state, p_epoch, p_since, p_by, p_reason)
+    ON CONFLICT (id) DO UPDATE
+       SET state = excluded.state, epoch = excluded.epoch, since_us = excluded.since_us, by = excluded.by,
+           reason = excluded.reason
+     WHERE excluded.epoch > held.epoch
+        OR (excluded.epoch = held.epoch
+            AND array_position('{active,reducing,halted}', excluded.state) >= array_position('{active,reducing,halted}', held.state));
+    RETURN QUERY SELECT * FROM trading_state;
+END $$;
+COMMENT ON FUNCTION set_trading_state IS 'Sets the kill switch unless a higher epoch, or a tighter state of the same one, is set; answers what is set.';

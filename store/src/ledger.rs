@@ -10,3 +10,12 @@ pub mod replay;
 mod rows;
 pub mod sqlite;
 mod touched;
+
+/// Which version a schema was at, and which it is at now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Migrated {
+    /// Before it was brought up to date; 0: there was nothing.
+    pub from: i64,
+    /// Now.
+    pub to: i64,
+}

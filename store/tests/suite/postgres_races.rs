@@ -11,6 +11,7 @@ use nexus_engine::units::Money;
 use nexus_store::directory::Directory;
 use nexus_store::{PostgresOptions, PostgresStore};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use tokio::sync::Barrier;
 
 use crate::postgres::{read_again, typed};
 use crate::server::{PostgresDatabase, execute, options, private, with_database};
@@ -124,16 +125,19 @@ async fn what_was_reported_survives_a_crash_of_the_server_and_what_is_in_doubt_i
     let rounds = if std::env::var_os("NEXUS_LONG").is_some() { 50 } else { 8 };
     let mut doubts = 0;
     for round in 0..rounds {
-        let crashing = {
+        let groups = [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]];
+        let all_are_loaded = &Barrier::new(groups.len() + 1);
+        let crashing = async {
+            all_are_loaded.wait().await;
             let server = Arc::clone(&server);
-            tokio::task::spawn_blocking(move || {
+            let crash = tokio::task::spawn_blocking(move || {
                 std::thread::sleep(Duration::from_millis(30 + 37 * (round % 5)));
                 server.crash();
-            })
+            });
+            crash.await.unwrap();
         };
-        let groups = [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]];
-        let records = futures::future::join_all(groups.map(|group| commit_until_it_dies(&store, group))).await;
-        crashing.await.unwrap();
+        let committing = groups.map(|group| commit_until_it_dies(&store, group, all_are_loaded));
+        let (records, ()) = futures::join!(futures::future::join_all(committing), crashing);
         let starting = {
             let server = Arc::clone(&server);
             tokio::task::spawn_blocking(move || server.start())
@@ -153,12 +157,13 @@ async fn what_was_reported_survives_a_crash_of_the_server_and_what_is_in_doubt_i
     println!("{doubts} batches were in doubt");
 }
 
-async fn commit_until_it_dies(store: &PostgresStore, group: [u128; 4]) -> Record {
+async fn commit_until_it_dies(store: &PostgresStore, group: [u128; 4], all_are_loaded: &Barrier) -> Record {
     let story = Story::resumes(store);
     let mut accounts: BTreeMap<u128, Account> = BTreeMap::new();
     for n in group {
         accounts.insert(n, story.load(n).await);
     }
+    all_are_loaded.wait().await;
     let mut record = Record { committed: accounts[&group[0]].version, doubted: false };
     loop {
         let mut batch = Vec::new();

@@ -10,6 +10,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, Row, Transaction};
 
 use super::PostgresOpenError;
+use crate::ledger::Migrated;
 
 struct Migration {
     name: &'static str,
@@ -40,7 +41,7 @@ impl From<sqlx::Error> for PostgresOpenError {
 }
 
 /// Brings the schema up to date, or says why this program must not touch the database.
-pub(super) async fn migrate(connection: &mut PgConnection) -> Result<(), PostgresOpenError> {
+pub(super) async fn migrate(connection: &mut PgConnection) -> Result<Migrated, PostgresOpenError> {
     refuse_old_server(connection).await?;
     // Large tables may take their time, and so may another instance that migrates.
     sqlx::raw_sql("SET statement_timeout = 0; SET lock_timeout = 0").execute(&mut *connection).await?;
@@ -99,7 +100,7 @@ async fn applied(connection: &mut PgConnection, version: i64) -> Result<Option<S
         .await
 }
 
-async fn apply_all(connection: &mut PgConnection) -> Result<(), PostgresOpenError> {
+async fn apply_all(connection: &mut PgConnection) -> Result<Migrated, PostgresOpenError> {
     // Asked first: whoever may not create tables may still use a database that has them.
     if !is_there(connection).await? {
         sqlx::raw_sql(APPLIED).execute(&mut *connection).await?;
@@ -117,7 +118,7 @@ async fn apply_all(connection: &mut PgConnection) -> Result<(), PostgresOpenErro
                      date_trunc('month', now() AT TIME ZONE 'UTC') + n * interval '1 month', 'YYYY_MM'))
                    FROM generate_series(0, 1) n";
     sqlx::query(ahead).execute(&mut *connection).await?;
-    Ok(())
+    Ok(Migrated { from: found, to: known })
 }
 
 async fn apply(

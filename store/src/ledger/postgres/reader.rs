@@ -16,7 +16,7 @@ pub(in crate::ledger) struct PostgresReader {
 
 impl PostgresReader {
     pub(in crate::ledger) async fn open(url: &str) -> Result<PostgresReader, PostgresOpenError> {
-        let mut connection = Sessions::parse(url, &PostgresOptions::default())?.first().await?;
+        let (mut connection, _) = Sessions::parse(url, &PostgresOptions::default())?.first().await?;
         migrate::check(&mut connection).await?;
         Ok(PostgresReader { connection })
     }
