@@ -10,7 +10,7 @@ use nexus_engine::ids::UserId;
 use nexus_engine::order::News;
 use nexus_engine::units::Money;
 use nexus_store::directory::{Directory, PageRequest};
-use nexus_store::{OpenError, SqliteOptions, SqliteStore};
+use nexus_store::{LedgerReplay, OpenError, SqliteOptions, SqliteStore};
 use rusqlite::{Connection, params};
 
 use crate::contract::Database;
@@ -71,6 +71,23 @@ impl Database for SqliteFile {
                    ON CONFLICT DO UPDATE SET realized_e8 = realized_e8 + excluded.realized_e8";
         assert_eq!(self.raw().execute(sql, params![user.to_string(), day, realized.steps()]), Ok(1));
     }
+
+    async fn alter(&self, sql: &[String]) -> u64 {
+        let raw = self.raw();
+        raw.execute_batch("PRAGMA foreign_keys = OFF; PRAGMA ignore_check_constraints = ON").unwrap();
+        let mut triggers = raw.prepare("SELECT name FROM sqlite_schema WHERE type = 'trigger'").unwrap();
+        let names: Vec<String> = triggers.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        drop(triggers);
+        for name in names {
+            raw.execute_batch(&format!("DROP TRIGGER {name}")).unwrap();
+        }
+        let run = |sql: &String| raw.execute(sql, []).unwrap_or_else(|error| panic!("{sql}: {error}"));
+        sql.iter().map(run).last().unwrap().try_into().unwrap()
+    }
+
+    async fn replay(&self) -> LedgerReplay {
+        LedgerReplay::of_sqlite(&self.path()).unwrap()
+    }
 }
 
 mod ledger {
@@ -79,6 +96,10 @@ mod ledger {
 }
 mod directory {
     directory_contract!(super::SqliteFile);
+    use crate::contract::Database;
+}
+mod replay {
+    replay_contract!(super::SqliteFile);
     use crate::contract::Database;
 }
 
