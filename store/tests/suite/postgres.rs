@@ -4,9 +4,10 @@
 use std::time::{Duration, Instant};
 
 use nexus_actors::ports::{Acquired, CommitVerdict, Lease, Ledger, LedgerError, TurnRecord};
-use nexus_engine::account::{Account, Input};
+use nexus_engine::account::{Account, Input, Verdict};
 use nexus_engine::ids::{ClientOrderId, FeedId, SignalId, Timestamp, UserId};
 use nexus_engine::order::News;
+use nexus_engine::rules::Refusal;
 use nexus_engine::units::{Money, Quantity};
 use nexus_store::directory::{Directory, PageRequest};
 use nexus_store::{LedgerReplay, PostgresOpenError, PostgresStore};
@@ -14,6 +15,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use uuid::Uuid;
 
 use crate::contract::Database;
+use crate::replay_contract::{a_day, check_alterations, is_of_one_moment, replayed};
 use crate::server::{PostgresDatabase, execute, options};
 use crate::story::{Story, acceptance_of, decision_of, money, user_id};
 
@@ -412,6 +414,84 @@ async fn nobody_types_an_entry_beyond_the_limits() {
         let words = refusal(raw, sql).await;
         assert!(words.contains(why), "{sql}: {words}");
     }
+}
+
+/// What the trigger fills in, and moves, is what the correction tells of.
+#[tokio::test]
+async fn an_acceptance_typed_at_a_prompt_is_replayed_as_a_correction() {
+    let database = PostgresDatabase::fresh().await;
+    let story = Story::begins(database.store(), 1).await;
+    story.store.record_signal(story.signal("a", "3H", 0)).await.unwrap();
+    execute(&mut database.raw().await, &typed("a", user_id(1), &[])).await;
+    let found = replayed(&mut database.replay().await, 1).await.difference.unwrap();
+    assert!(found.what.starts_with("decisions ") && found.found == "there", "{found:?}");
+    let mut account = story.load(1).await;
+    // The account is of no day yet, the acceptance of one: that is told of when the account's day is that one.
+    for (enabled, told) in [(false, 1), (true, 2)] {
+        let turn = story.turn(&mut account, Input::SetTrading(enabled), None);
+        assert_eq!(story.commit_one(turn).await, CommitVerdict::Committed);
+        assert_eq!(account.correction, None);
+        account = story.load(1).await;
+        let report = replayed(&mut database.replay().await, 1).await;
+        assert_eq!((report.corrections, report.difference.is_none()), (told, told == 2), "{report:?}");
+        let what = report.correction.unwrap().what;
+        assert_eq!(what, "risk that no decision explains 0.00 to 5.00");
+    }
+    let refused = story.decide(&mut account, &story.signal("b", "3H", 1));
+    assert_eq!(decision_of(&refused).verdict, Verdict::Rejected(vec![Refusal::TimeframeLimit]));
+    assert_eq!(story.commit_one(refused).await, CommitVerdict::Committed);
+    let report = replayed(&mut database.replay().await, 1).await;
+    assert_eq!((report.corrections, report.difference), (2, None));
+}
+
+/// What only PostgreSQL keeps.
+const ALTERATIONS: &[(&str, &str)] = &[
+    ("UPDATE decisions SET count_before = 1 WHERE id = '{accepted}'", "decisions {accepted}: count_before"),
+    ("UPDATE decisions SET count_limit = 9 WHERE id = '{accepted}'", "decisions {accepted}: count_limit"),
+    ("UPDATE accounts SET day = '2001-01-01' WHERE user_id = '{user}'", "accounts: day"),
+    ("UPDATE limits SET duplicate_window_us = 0 WHERE user_id = '{user}'", "limits: duplicate_window_us"),
+    ("UPDATE limits SET timeframes = timeframes || '{\"3H\": 9}' WHERE user_id = '{user}'", "limits: timeframes.3H"),
+    (
+        "UPDATE duplicate_window SET window_us = 0 WHERE user_id = '{user}' AND timeframe = '3H'",
+        "duplicate_window EURUSD buy 3H: window_us",
+    ),
+    // In another month, and so in another partition, where no key sees it.
+    (
+        "INSERT INTO events SELECT user_id, version, now_us + 86400000000, input, context, events FROM events
+          WHERE user_id = '{user}' AND version = 2",
+        "events 3",
+    ),
+];
+
+#[tokio::test]
+async fn what_is_altered_in_columns_of_its_own_is_found_and_named() {
+    let database = PostgresDatabase::fresh().await;
+    let names = a_day(&mut Story::begins(database.store(), 2).await).await;
+    check_alterations(&database, &names, ALTERATIONS).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_is_of_one_moment() {
+    is_of_one_moment(PostgresDatabase::fresh().await).await;
+}
+
+#[tokio::test]
+async fn only_a_ledger_of_this_program_is_replayed() {
+    let database = PostgresDatabase::fresh().await;
+    let raw = &mut database.raw().await;
+    assert!(LedgerReplay::of_postgres(&database.url()).await.is_ok());
+    execute(raw, "UPDATE schema_migrations SET text = text || ' ' WHERE version = 2").await;
+    let edited = LedgerReplay::of_postgres(&database.url()).await.err();
+    assert!(matches!(edited, Some(PostgresOpenError::ChangedMigration { version: 2, .. })), "{edited:?}");
+    execute(raw, "DELETE FROM schema_migrations WHERE version > 1").await;
+    let older = LedgerReplay::of_postgres(&database.url()).await.err();
+    assert!(matches!(older, Some(PostgresOpenError::OlderSchema { found: 1, .. })), "{older:?}");
+    execute(raw, "INSERT INTO schema_migrations VALUES (99, 'later', now(), '')").await;
+    let newer = LedgerReplay::of_postgres(&database.url()).await.err();
+    assert!(matches!(newer, Some(PostgresOpenError::NewerSchema { found: 99, .. })), "{newer:?}");
+    execute(raw, "DROP TABLE schema_migrations").await;
+    let none = LedgerReplay::of_postgres(&database.url()).await.err();
+    assert!(matches!(none, Some(PostgresOpenError::OlderSchema { found: 0, .. })), "{none:?}");
 }
 
 #[tokio::test]

@@ -101,6 +101,25 @@ pub async fn a_day<S: Ledger + Directory>(story: &mut Story<'_, S>) -> Names {
     Names(names)
 }
 
+/// A turn is committed in the middle of each replay: its rows are not of that moment, and the next replay sees them.
+pub async fn is_of_one_moment<D: Database>(database: D) {
+    let story = Story::begins(database.store(), 1).await;
+    let mut account = story.load(1).await;
+    accepted(&story, &mut account, &story.signal("a", "3H", 1)).await;
+    let mut replay = database.replay().await;
+    let runtime = tokio::runtime::Handle::current();
+    for (turns, enabled) in (1..).zip([false, true, false]) {
+        let mut turn = Some(story.turn(&mut account, Input::SetTrading(enabled), None));
+        let mut commit = || {
+            if let Some(turn) = turn.take() {
+                tokio::task::block_in_place(|| runtime.block_on(committed(&story, vec![turn])));
+            }
+        };
+        let report = replay.replay(user_id(1), &mut commit).await.unwrap();
+        assert_eq!(report, UserReplay { turns, decisions: 1, ..UserReplay::default() });
+    }
+}
+
 async fn accepted<S: Ledger + Directory>(
     story: &Story<'_, S>,
     account: &mut Account,
