@@ -136,7 +136,7 @@ pub static SETTINGS: &[Setting] = &[
         "ENVIRONMENT",
         Some("development"),
         Kind::Choice(&["development", "production"]),
-        "Which profile applies. Production refuses to start with a missing or weak SECRET_KEY or cheap password hashes.",
+        "Which profile applies. Production refuses to start with a missing or weak SECRET_KEY, the passwords of an example, or cheap password hashes.",
     ),
     row(GENERAL, "NEXUS_CONFIG", None, Kind::Path, "A TOML file with settings. Can only be set in the environment."),
     row(

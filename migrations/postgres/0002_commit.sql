@@ -187,6 +187,21 @@ BEGIN
                 RAISE EXCEPTION 'somebody else has changed an account' USING ERRCODE = 'NX002';
             END IF;
 
+            -- In a statement of its own: under the locks it sees what others have committed while the update waited for them.
+            IF accepted > 0 AND EXISTS (
+                SELECT FROM (SELECT unnest(codes) AS code, unnest(t_user[lo:hi]) AS user_id, unnest(t_day[lo:hi]) AS day,
+                                    unnest(a_risk[lo:hi]) AS risk, unnest(a_timeframe[lo:hi]) AS timeframe,
+                                    unnest(held) AS held, unnest(used) AS used, unnest(counted) AS counted) t
+                 WHERE t.code = 0 AND t.risk IS NOT NULL
+                   AND (t.used <> t.held + greatest(0, -coalesce((
+                            SELECT r.realized_e8 FROM daily_risk r
+                             WHERE r.user_id = t.user_id AND r.day = origin + t.day), 0))
+                        OR t.counted <> coalesce((
+                            SELECT c.used FROM daily_counts c
+                             WHERE c.user_id = t.user_id AND c.day = origin + t.day AND c.timeframe = t.timeframe), 0))) THEN
+                RAISE EXCEPTION 'somebody else has changed an account' USING ERRCODE = 'NX002';
+            END IF;
+
             IF deciding THEN
                 -- How many subscribers of each signal are decided here; null for those that none is about.
                 decided := array_fill(NULL::integer, ARRAY[cardinality(s_id)]);

@@ -10,11 +10,12 @@ use nexus_engine::limits::Limits;
 use nexus_engine::units::Money;
 use nexus_store::directory::Directory;
 use nexus_store::{PostgresOptions, PostgresStore};
+use nexus_testbed::{private, with_database};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::sync::Barrier;
 
 use crate::postgres::{read_again, typed};
-use crate::server::{PostgresDatabase, execute, options, private, with_database};
+use crate::server::{PostgresDatabase, execute, options};
 use crate::story::{Story, acceptance_of, credentials, limits, money, user_id};
 
 const HANDS: usize = 32;
@@ -104,6 +105,44 @@ async fn nobody_admits_above_the_cap_however_many_try_at_once() {
     assert_eq!((admitted, reserved), (by_hand.plus(by_engine), by_hand.plus(by_engine)));
     assert!(admitted <= money("9.99"), "{admitted}");
     assert!(admitted > money("9.40"), "there is room for another: {admitted}");
+}
+
+/// A loss of the day, or another acceptance of the timeframe, that somebody commits while a batch waits for the account.
+#[tokio::test]
+async fn what_is_committed_while_a_batch_waits_for_the_account_counts() {
+    for outside in [
+        "INSERT INTO daily_risk VALUES ('{user}', (SELECT day FROM accounts WHERE user_id = '{user}'), -600000000)",
+        "INSERT INTO daily_counts VALUES ('{user}', (SELECT day FROM accounts WHERE user_id = '{user}'), '3H', 1)",
+    ] {
+        let database = PostgresDatabase::with(&options()).await;
+        let story = Story::begins(database.store(), 1).await;
+        // The account is of this day before anybody looks at it.
+        let mut account = story.load(1).await;
+        for enabled in [false, true] {
+            let turn = story.turn(&mut account, Input::SetTrading(enabled), None);
+            assert_eq!(story.commit_one(turn).await, CommitVerdict::Committed);
+        }
+        let turn = story.decide(&mut account, &story.signal("a", "3H", 1));
+        assert_eq!(acceptance_of(&turn).risk, money("5.00"));
+
+        let user = user_id(1).to_string();
+        let raw = &mut database.raw().await;
+        execute(raw, &format!("BEGIN; SELECT FROM accounts WHERE user_id = '{user}' FOR UPDATE")).await;
+        let commit = story.commit_one(turn);
+        let meanwhile = async {
+            let watcher = &mut database.raw().await;
+            let waiting = "SELECT count(*) FROM pg_stat_activity
+                            WHERE wait_event_type = 'Lock' AND datname = current_database()";
+            let began = Instant::now();
+            while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut *watcher).await.unwrap() == 0 {
+                assert!(began.elapsed() < Duration::from_secs(4), "nobody waits for the account");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            execute(raw, &format!("{}; COMMIT", outside.replace("{user}", &user))).await;
+        };
+        let (verdict, ()) = futures::join!(commit, meanwhile);
+        assert!(matches!(verdict, CommitVerdict::Vetoed { .. }), "{outside}: {verdict:?}");
+    }
 }
 
 /// What became of the turns of four users that were always committed together.
