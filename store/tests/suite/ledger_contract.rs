@@ -46,7 +46,7 @@ macro_rules! ledger_contract {
     };
 }
 
-fn page(limit: u32) -> PageRequest {
+pub fn page(limit: u32) -> PageRequest {
     PageRequest { limit, after: None }
 }
 
