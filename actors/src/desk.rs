@@ -418,6 +418,9 @@ impl Desk {
         if std::mem::take(&mut self.rearm) {
             self.arm_all(&account);
         }
+        if let Some(ledger) = &account.correction {
+            tracing::warn!(user = %self.user, ?ledger, "somebody else has written into the account's counters; its next turn tells of it");
+        }
         self.heed_ceilings(&account);
         self.heed_invariants(&account);
         let works = std::mem::take(&mut self.waiting);

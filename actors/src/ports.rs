@@ -4,7 +4,7 @@
 //! runs on any of them without generics; a port call crosses I/O anyway.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use compact_str::CompactString;
 use futures::future::BoxFuture;
@@ -178,11 +178,58 @@ pub trait Ledger: Send + Sync + 'static {
     /// The trading state; none when none was ever set.
     fn trading_state(&self) -> BoxFuture<'_, Result<Option<TradingStateRecord>, LedgerError>>;
 
-    /// Makes a trading state durable. An older epoch never overwrites a newer one.
-    fn set_trading_state(&self, record: TradingStateRecord) -> BoxFuture<'_, Result<(), LedgerError>>;
+    /// Makes a trading state durable, and says which one the ledger holds afterwards: this one, unless one of a higher epoch,
+    /// or of the same epoch and tighter, was there before.
+    fn set_trading_state(&self, record: TradingStateRecord) -> BoxFuture<'_, Result<TradingStateRecord, LedgerError>>;
 
     /// Whether the ledger answers and takes writes. For health checks.
     fn ping(&self) -> BoxFuture<'_, Result<(), LedgerError>>;
+
+    /// How the accounts are owned, when several processes can reach this ledger; none when only this one can.
+    fn lease(&self) -> Option<&dyn Lease> {
+        None
+    }
+}
+
+/// Who owns the accounts of a ledger that several processes can reach: one at a time, for a term that is timed by the
+/// ledger's clock alone. Every owner gets a higher fence, and the ledger commits under the newest fence only, so that a
+/// former owner who was paused and wakes up commits nothing.
+pub trait Lease: Send + Sync {
+    /// Tries to own the accounts for `term`. `owner` is this process and no other: whoever comes with the name of the present
+    /// owner gets the lease anew, as after a kill, or an attempt whose answer was lost.
+    fn acquire<'a>(&'a self, owner: &'a str, term: Duration) -> BoxFuture<'a, Result<Acquired, LedgerError>>;
+
+    /// Keeps the accounts for another `term`. False when they are somebody else's.
+    fn renew(&self, term: Duration) -> BoxFuture<'_, Result<bool, LedgerError>>;
+
+    /// When the ledger was last seen not to answer while it was opened, by the steady clock of this process.
+    fn was_away_at(&self) -> Option<Instant>;
+
+    /// Gives the accounts back, so that nobody need wait for the term to run out. Nothing is committed afterwards.
+    fn release(&self) -> BoxFuture<'_, Result<(), LedgerError>>;
+}
+
+/// What became of an attempt to own the accounts.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Acquired {
+    /// They are ours.
+    Owner {
+        /// Rises with every owner.
+        fence: u64,
+        /// Somebody else who owned them before, unless they were given back.
+        former: Option<Holder>,
+    },
+    /// They are somebody else's.
+    Held(Holder),
+}
+
+/// Somebody who owns the accounts, or did, by the ledger's clock.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Holder {
+    /// Its name.
+    pub owner: String,
+    /// How long ago it was heard of.
+    pub renewed_ago: Duration,
 }
 
 /// The fast projection: never the only memory (promise P8).
@@ -290,6 +337,11 @@ pub trait Venue: Send + Sync + 'static {
 
     /// Every order that can still trade at the venue.
     fn working_orders(&self) -> BoxFuture<'_, Result<Vec<ClientOrderId>, VenueError>>;
+
+    /// Whether this venue never takes a second order under a client order id, even when the first has long ended. Only to such
+    /// a venue do exits go while it is not certain that this process still owns the accounts: elsewhere the next owner's
+    /// exit and ours could both trade.
+    fn client_ids_are_unique_for_ever(&self) -> bool;
 
     /// A price observed now. Real venues know their own; a simulated one trades against it.
     fn observe(&self, _mark: &Mark) {}

@@ -29,6 +29,7 @@ use crate::rest::Rest;
 use crate::risk::{Request, Task};
 use crate::router::{Orders, RouterMessage};
 use crate::supervisor::{Restarts, RootMessage};
+use crate::tenure::Tenure;
 use crate::venue::VenueMessage;
 
 /// Whether the tree takes signals, and if not, why.
@@ -43,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) instruments: BTreeMap<Symbol, Arc<Instrument>>,
     pub(crate) settings: Settings,
     pub(crate) probe: Option<Arc<dyn Probe>>,
+    /// None when no other process can reach the ledger.
+    pub(crate) tenure: Option<Tenure>,
     pub(crate) latch: Latch,
     pub(crate) market: Market,
     pub(crate) registry: Registry,
@@ -88,6 +91,7 @@ impl Shared {
             instruments,
             settings: parts.settings,
             probe: parts.probe,
+            tenure: parts.tenure,
             latch,
             registry: Registry::new(rest.stir()),
             owners: Owners::default(),

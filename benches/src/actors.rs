@@ -113,6 +113,7 @@ impl Bench {
             clock: Arc::clone(&clock) as _,
             ledger: Arc::clone(&ledger) as _,
             hot: Arc::new(NoHotState),
+            tenure: None,
             venues: vec![Arc::new(RejectingVenue)],
             instruments: markets.iter().map(|market| Arc::clone(&market.instrument)).collect(),
             settings: Settings { data_dir: folder.to_owned(), ceilings: unhindered(), ..Settings::default() },

@@ -114,9 +114,9 @@ impl Ledger for MemoryLedger {
         at_once(self.trading_state.lock().clone())
     }
 
-    fn set_trading_state(&self, record: TradingStateRecord) -> BoxFuture<'_, Result<(), LedgerError>> {
-        *self.trading_state.lock() = Some(record);
-        at_once(())
+    fn set_trading_state(&self, record: TradingStateRecord) -> BoxFuture<'_, Result<TradingStateRecord, LedgerError>> {
+        *self.trading_state.lock() = Some(record.clone());
+        at_once(record)
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
@@ -178,5 +178,9 @@ impl Venue for RejectingVenue {
 
     fn working_orders(&self) -> BoxFuture<'_, Result<Vec<ClientOrderId>, VenueError>> {
         ready(Ok(Vec::new())).boxed()
+    }
+
+    fn client_ids_are_unique_for_ever(&self) -> bool {
+        true
     }
 }

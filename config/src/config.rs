@@ -16,7 +16,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::error::{ConfigError, ConfigErrors};
 use crate::instruments;
 use crate::layers::{Environ, Layers, Origin, Value, default_text, gather};
-use crate::secrets::{KEY_BYTES_MIN, weakness};
+use crate::secrets::{KEY_BYTES_MIN, password_weakness, url_password, weakness};
 use crate::settings::{Kind, NOT_IN_FORCE, SETTINGS, Setting};
 use crate::values::{self, Environment, LogFormat, LogLevel, Parsed};
 
@@ -56,6 +56,8 @@ pub struct Config {
     pub db_pool_size: u32,
     /// Connections beyond that under load.
     pub db_max_overflow: u32,
+    /// How long an instance owns the accounts without renewing.
+    pub lease_seconds: u64,
     /// The hot state; in the process when unset.
     pub redis_url: Option<SecretString>,
     /// Signs tokens. Set in production; in development whoever signs makes one up when it is unset.
@@ -208,6 +210,7 @@ impl Reader {
             cors_origins: self.read("CORS_ORIGINS", values::origins),
             db_pool_size: self.read("DB_POOL_SIZE", values::whole),
             db_max_overflow: self.read("DB_MAX_OVERFLOW", values::whole),
+            lease_seconds: self.read("LEASE_SECONDS", values::whole),
             redis_url: self.secret("REDIS_URL", |text, _| values::url(text, &["redis", "rediss"])),
             secret_key: self.secret("SECRET_KEY", values::text),
             secret_key_previous: self.secret("SECRET_KEY_PREVIOUS", values::text),
@@ -360,6 +363,9 @@ impl Reader {
                 None => {}
             }
         }
+        if is_production {
+            self.refuse_known_passwords();
+        }
         if is_production && config.cors_origins.iter().any(|origin| origin == "*") {
             config.warnings.push("CORS_ORIGINS is * in production: every web page may call the API".into());
         }
@@ -374,6 +380,26 @@ impl Reader {
         config.warnings.extend(idle);
         if is_production && config.api_debug {
             config.warnings.push("API_DEBUG is on in production".into());
+        }
+    }
+
+    /// The passwords of an example, or of an image as it is shipped, are everybody's. None at all is another matter: a
+    /// server may know who connects by other means.
+    fn refuse_known_passwords(&mut self) {
+        let text = |name: &str| self.layers.values.get(name).map(|value| value.text.as_str());
+        let in_force = match text("DATABASE_URL") {
+            Some(url) => ("DATABASE_URL", "its password ", url_password(url)),
+            None => ("DB_PASSWORD", "", text("DB_PASSWORD").map(ToOwned::to_owned)),
+        };
+        let passwords = [
+            ("ADMIN_PASSWORD", "", text("ADMIN_PASSWORD").map(ToOwned::to_owned)),
+            in_force,
+            ("REDIS_URL", "its password ", text("REDIS_URL").and_then(url_password)),
+        ];
+        for (name, whose, password) in passwords {
+            if let Some(problem) = password.and_then(|password| password_weakness(&password)) {
+                self.fail(name, &format!("{whose}{problem}"), "a password of its own, as from `openssl rand -hex 24`");
+            }
         }
     }
 

@@ -1,8 +1,9 @@
-//! Whether a signing key looks like one: long, and not a word somebody left in an example.
+//! Whether a signing key looks like one, and whether a password is one that somebody left in an example.
 //!
 //! Nothing can prove a key random; what is refused here is what has been found in real deployments: placeholders,
 //! repeated or ascending characters, short patterns. Words are at least five letters, so that a random key does not
-//! contain one by chance.
+//! contain one by chance. Passwords may be chosen by people and may stand inside a URL; of them only placeholders and the
+//! names that images and tutorials are shipped with are refused.
 
 /// The shortest key that is accepted, in bytes: the width of the HMAC it keys.
 pub(crate) const KEY_BYTES_MIN: usize = 32;
@@ -22,6 +23,8 @@ const PLACEHOLDERS: &[&str] = &[
     "12345678",
     "sample",
 ];
+/// Whole passwords that images, packages and tutorials come with.
+const SHIPPED: &[&str] = &["admin", "guest", "nexus", "postgres", "redis", "root", "test"];
 /// A random key of 32 hexadecimal digits has fewer distinct ones about once in a million.
 const DISTINCT_MIN: usize = 8;
 const RUN_MAX: usize = 7;
@@ -32,8 +35,7 @@ pub(crate) fn weakness(key: &str) -> Option<String> {
     if bytes.len() < KEY_BYTES_MIN {
         return Some(format!("is {} bytes long", bytes.len()));
     }
-    let lower = key.to_ascii_lowercase();
-    if let Some(word) = PLACEHOLDERS.iter().find(|word| lower.contains(*word)) {
+    if let Some(word) = placeholder(key) {
         return Some(format!("looks like a placeholder (it contains {word:?})"));
     }
     let mut distinct = bytes.to_vec();
@@ -54,6 +56,44 @@ pub(crate) fn weakness(key: &str) -> Option<String> {
         return Some("counts through the alphabet".into());
     }
     None
+}
+
+/// What is wrong with a password, without repeating any of it but a placeholder's word.
+pub(crate) fn password_weakness(password: &str) -> Option<String> {
+    if SHIPPED.iter().any(|shipped| shipped.eq_ignore_ascii_case(password)) {
+        return Some("is a password that everybody knows".into());
+    }
+    placeholder(password).map(|word| format!("looks like a placeholder (it contains {word:?})"))
+}
+
+/// The password inside a URL, where there is one: before the host, or as a parameter as PostgreSQL has it.
+pub(crate) fn url_password(url: &str) -> Option<String> {
+    let (_, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let before_host =
+        authority.rsplit_once('@').and_then(|(user, _)| user.split_once(':')).map(|(_, password)| password);
+    let query =
+        rest.split('#').next().and_then(|text| text.split_once('?')).map(|(_, query)| query).unwrap_or_default();
+    let parameter = query.split('&').find_map(|pair| pair.strip_prefix("password="));
+    parameter.or(before_host).filter(|password| !password.is_empty()).map(percent_decoded)
+}
+
+fn placeholder(text: &str) -> Option<&'static str> {
+    let lower = text.to_ascii_lowercase();
+    PLACEHOLDERS.iter().find(|word| lower.contains(*word)).copied()
+}
+
+fn percent_decoded(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        let digits = text.get(at + 1..at + 3).filter(|_| byte == b'%');
+        let escaped = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        decoded.push(escaped.unwrap_or(byte));
+        at += if escaped.is_some() { 3 } else { 1 };
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
 }
 
 #[cfg(test)]
@@ -81,6 +121,33 @@ mod tests {
         for key in ["a3f1c09b7e5d2846f0b1c2d3e4a59687", "kJ8s2Lq0xW5vT7nB3mZ9cR1yH6gD4fPa", "öäü€ß¥©®™×÷±αβγδε"]
         {
             assert_eq!(weakness(key), None, "{key}");
+        }
+    }
+
+    #[test]
+    fn default_looking_passwords_are_refused_and_others_are_not() {
+        for password in ["change-me-database-password", "Password1!", "POSTGRES", "nexus", "my_secret", "Example-1!"] {
+            assert!(password_weakness(password).is_some(), "{password}");
+        }
+        for password in ["a3f1c09b7e5d2846", "G1ven-by-hand", "kJ8s2Lq0xW5v", "postgres-of-7f3a"] {
+            assert_eq!(password_weakness(password), None, "{password}");
+        }
+    }
+
+    #[test]
+    fn the_password_inside_a_url_is_found() {
+        let table = [
+            ("postgres://u@h/d", None),
+            ("postgres://u:@h/d", None),
+            ("postgres://h/d?user=u:x@y", None),
+            ("postgres://u:p%40ss%2@h:1/d", Some("p@ss%2")),
+            ("postgres://u@h/d?sslmode=require&password=p%C3%B6", Some("pö")),
+            ("postgres://u:a@h/d?password=b", Some("b")),
+            ("redis://:p@h:6379/0", Some("p")),
+            ("rediss://h", None),
+        ];
+        for (url, expected) in table {
+            assert_eq!(url_password(url).as_deref(), expected, "{url}");
         }
     }
 }

@@ -136,7 +136,7 @@ pub static SETTINGS: &[Setting] = &[
         "ENVIRONMENT",
         Some("development"),
         Kind::Choice(&["development", "production"]),
-        "Which profile applies. Production refuses to start with a missing or weak SECRET_KEY or cheap password hashes.",
+        "Which profile applies. Production refuses to start with a missing or weak SECRET_KEY, the passwords of an example, or cheap password hashes.",
     ),
     row(GENERAL, "NEXUS_CONFIG", None, Kind::Path, "A TOML file with settings. Can only be set in the environment."),
     row(
@@ -188,6 +188,13 @@ pub static SETTINGS: &[Setting] = &[
     row(STORAGE, "DB_PASSWORD", None, Kind::Secret, "The database user's password."),
     row(STORAGE, "DB_POOL_SIZE", Some("10"), whole(1, 1_000), "Database connections kept open."),
     row(STORAGE, "DB_MAX_OVERFLOW", Some("20"), whole(0, 1_000), "Connections opened beyond DB_POOL_SIZE under load."),
+    row(
+        STORAGE,
+        "LEASE_SECONDS",
+        Some("5"),
+        whole(2, 300),
+        "How long an instance owns the accounts of a PostgreSQL ledger without renewing; another one takes over afterwards.",
+    ),
     row(
         STORAGE,
         "REDIS_URL",

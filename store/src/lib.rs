@@ -9,5 +9,7 @@ pub mod hot;
 pub mod ledger;
 
 pub use hot::memory::MemoryHotState;
-pub use ledger::postgres::{Acquired, Holder, Lease, PostgresOpenError, PostgresOptions, PostgresStore};
-pub use ledger::sqlite::{Difference, OpenError, ReplayError, SqliteOptions, SqliteReplay, SqliteStore, UserReplay};
+pub use ledger::Migrated;
+pub use ledger::postgres::{PostgresOpenError, PostgresOptions, PostgresStore};
+pub use ledger::replay::{Correction, Difference, LedgerReplay, ReplayError, UserReplay};
+pub use ledger::sqlite::{OpenError, SqliteOptions, SqliteStore};

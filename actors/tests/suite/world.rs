@@ -204,6 +204,7 @@ impl World {
             clock: self.clock.clone(),
             ledger: self.ledger.clone(),
             hot: self.hot.clone(),
+            tenure: None,
             venues: vec![self.venue.clone()],
             instruments: vec![Arc::new(instrument)],
             settings: self.settings.clone(),

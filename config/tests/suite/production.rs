@@ -42,6 +42,54 @@ fn production_refuses_what_development_only_warns_about() {
 }
 
 #[test]
+fn production_refuses_the_passwords_of_examples() {
+    let database = [("DB_HOST", "h"), ("DB_NAME", "n"), ("DB_USER", "u")];
+    let table: &[(&str, &str, &str)] = &[
+        ("ADMIN_PASSWORD", "Change-Me-1!", "ADMIN_PASSWORD (environment): looks like a placeholder"),
+        ("DB_PASSWORD", "change-me-of-the-database", "DB_PASSWORD (environment): looks like a placeholder"),
+        ("DB_PASSWORD", "Postgres", "DB_PASSWORD (environment): is a password that everybody knows"),
+        (
+            "DATABASE_URL",
+            "postgres://u:nexus@h/d",
+            "DATABASE_URL (environment): its password is a password that everybody",
+        ),
+        (
+            "DATABASE_URL",
+            "postgres://u@h/d?password=my%5Fs%65cret",
+            "DATABASE_URL (environment): its password looks like",
+        ),
+        (
+            "REDIS_URL",
+            "redis://:your-password@h:6379",
+            "REDIS_URL (environment): its password looks like a placeholder",
+        ),
+    ];
+    for (name, value, expected) in table {
+        let variables = [&database[..], &[("SECRET_KEY", GOOD_KEY), (name, value)]].concat();
+        let found = refused(&[&[PRODUCTION], &variables[..]].concat());
+        assert!(found.contains(expected), "{name}={value}: {found}");
+        assert!(!found.contains(value) && found.lines().count() == 1, "{found}");
+        accepted(&variables);
+    }
+    for (name, value) in [
+        ("ADMIN_PASSWORD", "G1ven-by-hand"),
+        ("DB_PASSWORD", "9f8e7d6c5b4a"),
+        ("DATABASE_URL", "postgres://postgres@h/postgres"),
+        ("DATABASE_URL", "sqlite://./secret/nexus.db"),
+        ("REDIS_URL", "redis://redis:6379"),
+    ] {
+        accepted(&[&database[..], &[PRODUCTION, ("SECRET_KEY", GOOD_KEY), (name, value)]].concat());
+    }
+    // What is not used harms nobody.
+    accepted(&[
+        PRODUCTION,
+        ("SECRET_KEY", GOOD_KEY),
+        ("DATABASE_URL", "postgres://u@h/d"),
+        ("DB_PASSWORD", "postgres"),
+    ]);
+}
+
+#[test]
 fn production_warns_about_what_is_open() {
     let config = accepted(&[PRODUCTION, ("SECRET_KEY", GOOD_KEY), ("CORS_ORIGINS", "*"), ("API_DEBUG", "on")]);
     let warned = |part: &str| config.warnings.iter().any(|text| text.contains(part));

@@ -367,13 +367,16 @@ pub async fn an_older_epoch_never_overwrites_a_newer_one<D: Database>(database: 
     for (set, expected) in [
         (state(TradingState::Halted, 2), state(TradingState::Halted, 2)),
         (state(TradingState::Active, 1), state(TradingState::Halted, 2)),
-        (state(TradingState::Active, 3), state(TradingState::Active, 3)),
+        (state(TradingState::Active, 2), state(TradingState::Halted, 2)),
+        (state(TradingState::Reducing, 3), state(TradingState::Reducing, 3)),
+        (state(TradingState::Halted, 3), state(TradingState::Halted, 3)),
+        (state(TradingState::Active, 4), state(TradingState::Active, 4)),
     ] {
-        store.set_trading_state(set).await.unwrap();
+        assert_eq!(store.set_trading_state(set).await, Ok(expected.clone()));
         assert_eq!(store.trading_state().await, Ok(Some(expected)));
     }
     let database = database.reopen().await;
-    assert_eq!(database.store().trading_state().await, Ok(Some(state(TradingState::Active, 3))));
+    assert_eq!(database.store().trading_state().await, Ok(Some(state(TradingState::Active, 4))));
 }
 
 pub async fn turns_replayed_from_the_opening_give_the_same_account<D: Database>(database: D) {
