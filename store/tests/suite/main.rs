@@ -16,5 +16,6 @@ mod hot_contract;
 mod memory;
 mod postgres;
 mod postgres_races;
+mod postgres_schema;
 mod server;
 mod sqlite;
