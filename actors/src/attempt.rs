@@ -19,21 +19,32 @@ use crate::ports::{CancelReply, SendPermit, Step, SubmitReply, Venue, VenueError
 use crate::reports::{deliver, tell};
 use crate::router::{Cancel, Outgoing};
 use crate::shared::Shared;
+use crate::tenure;
 
 /// The permit of one attempt.
 struct GatePermit<'a> {
     shared: &'a Shared,
-    /// None for an exit: it always passes.
+    /// None for an exit: it passes whatever the trading state.
     epoch: Option<u64>,
+    /// Whether the venue never takes an id twice: then an exit passes, whoever owns the accounts.
+    is_sure_of_ids: bool,
     /// Whether the venue has begun to write.
     entered: AtomicBool,
 }
 
 impl SendPermit for GatePermit<'_> {
     fn enter(&self) -> Result<Box<dyn Send + '_>, VenueError> {
-        let guard: Box<dyn Send + '_> = match self.epoch {
-            Some(epoch) => Box::new(self.shared.latch.enter(epoch)?),
-            None => Box::new(()),
+        let guard: Box<dyn Send + '_> = match (self.epoch, &self.shared.tenure) {
+            (Some(epoch), tenure) => {
+                let guard = self.shared.latch.enter(epoch)?;
+                tenure.as_ref().map_or(Ok(()), |tenure| tenure.may_open())?;
+                Box::new(guard)
+            }
+            (None, Some(tenure)) if !self.is_sure_of_ids => {
+                tenure.may_send()?;
+                Box::new(())
+            }
+            (None, _) => Box::new(()),
         };
         self.entered.store(true, Ordering::SeqCst);
         if self.epoch.is_some() {
@@ -131,7 +142,15 @@ impl Attempt {
 
     async fn send(&self, attempt: u32) -> Sent {
         let order = self.order();
-        let permit = GatePermit { shared: &self.shared, epoch: self.outgoing.epoch(), entered: AtomicBool::new(false) };
+        if self.outgoing.epoch().is_some() {
+            tenure::ensure_confirmed(&self.shared).await;
+        }
+        let permit = GatePermit {
+            shared: &self.shared,
+            epoch: self.outgoing.epoch(),
+            is_sure_of_ids: self.venue.client_ids_are_unique_for_ever(),
+            entered: AtomicBool::new(false),
+        };
         // A stop drops an entry that is held at its venue; an exit is not the stop's business.
         let held = self.outgoing.epoch().map(|_| self.shared.latch.sends());
         let dropped = async {

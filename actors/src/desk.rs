@@ -418,6 +418,9 @@ impl Desk {
         if std::mem::take(&mut self.rearm) {
             self.arm_all(&account);
         }
+        if let Some(ledger) = &account.correction {
+            tracing::warn!(user = %self.user, ?ledger, "somebody else has written into the account's counters; its next turn tells of it");
+        }
         self.heed_ceilings(&account);
         self.heed_invariants(&account);
         let works = std::mem::take(&mut self.waiting);
@@ -539,7 +542,7 @@ pub(crate) fn step_copy(
 }
 
 async fn read(shared: &Shared, user: UserId, signals: &[SignalId]) -> Loaded {
-    let account = shared.ledger.load_account(user).await?;
+    let account = shared.load_account(user).await?;
     let mut decisions = HashMap::new();
     for signal in signals {
         let decided = shared.ledger.decisions_on(*signal).await?;

@@ -210,7 +210,7 @@ impl Dispatcher {
         match signal.only_user {
             None => Ok(audience.followers.to_vec()),
             Some(user) => {
-                if !audience.follows && self.note(self.shared.ledger.load_account(user).await)?.is_none() {
+                if !audience.follows && self.note(self.shared.load_account(user).await)?.is_none() {
                     return Err(SubmitError::UnknownUser);
                 }
                 Ok(vec![user])

@@ -30,6 +30,7 @@ use crate::risk::{Request, RiskError, Task};
 use crate::shared::Shared;
 use crate::startup;
 use crate::supervisor::{RootMessage, RootSupervisor};
+use crate::tenure::{self, Tenure};
 
 /// What the tree is made of.
 pub struct Parts {
@@ -39,6 +40,8 @@ pub struct Parts {
     pub ledger: Arc<dyn Ledger>,
     /// The fast projection.
     pub hot: Arc<dyn HotState>,
+    /// The accounts are ours: for a ledger with a lease, from [`tenure::stand_by`].
+    pub tenure: Option<Tenure>,
     /// Where orders trade.
     pub venues: Vec<Arc<dyn Venue>>,
     /// What can be traded.
@@ -474,6 +477,15 @@ impl Engine {
         }
     }
 
+    /// Resolves when the accounts have become another instance's: nothing is sent or committed any more, and all that is left
+    /// is to end.
+    pub async fn ownership_lost(&self) {
+        match &self.shared.tenure {
+            Some(tenure) => tenure.lost().await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// Takes nothing new, finishes what is under way (at most `within`), and ends the tree.
     pub async fn drain(&self, within: Duration) {
         self.shared.serving.store(Arc::new(Err("stopping")));
@@ -504,5 +516,6 @@ impl Engine {
         if tokio::time::timeout(END_WITHIN, self.shared.tracker.wait()).await.is_err() {
             tracing::warn!("tasks of the tree did not end in time");
         }
+        tenure::give_back(&self.shared).await;
     }
 }

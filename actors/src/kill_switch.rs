@@ -47,7 +47,7 @@ pub(crate) async fn stop(shared: &Arc<Shared>, request: StopRequest) -> StopAnsw
 }
 
 /// The rest of a stop once the latch is closed.
-async fn engage(shared: &Arc<Shared>, closed: Closed, cancel_open_orders: bool) -> StopAnswer {
+pub(crate) async fn engage(shared: &Arc<Shared>, closed: Closed, cancel_open_orders: bool) -> StopAnswer {
     let Closed { status, fresh, sends } = closed;
     if fresh {
         shared.meters.stops.increment(1);
@@ -98,12 +98,19 @@ async fn remember(shared: &Arc<Shared>, status: &GateStatus) {
 /// when it is.
 pub(crate) fn persist(shared: &Arc<Shared>, status: &GateStatus) -> oneshot::Receiver<()> {
     let (done, held) = oneshot::channel();
-    let (shared, record) = (Arc::clone(shared), record_of(status));
+    let (shared, mut record) = (Arc::clone(shared), record_of(status));
     let tracker = shared.tracker.clone();
     tracker.spawn(async move {
         loop {
             match shared.ledger.set_trading_state(record.clone()).await {
-                Ok(()) => break,
+                Ok(held) if held.state >= record.state => break,
+                // Somebody has loosened it elsewhere, under an epoch that we had not heard of: ours is stated above it.
+                Ok(held) => {
+                    shared.latch.hear_of(&held);
+                    let Some(restated) = shared.latch.restate(record.epoch) else { return };
+                    record = record_of(&restated);
+                    continue;
+                }
                 Err(error) => tracing::error!(%error, "the ledger did not take the trading state; HALT has it"),
             }
             tokio::select! {
@@ -190,9 +197,14 @@ async fn open(shared: &Arc<Shared>, from: u64, status: &GateStatus) -> Result<()
     let not_durable = |why: &dyn std::fmt::Display| Err(ResumeError::NotDurable(why.to_string()));
     let (ledger, record) = (Arc::clone(&shared.ledger), record_of(status));
     // In its own task: a write that is cut off in the middle is worse than one that comes late.
-    let taken = shared.tracker.spawn(async move { ledger.set_trading_state(record).await });
+    let stated = record.clone();
+    let taken = shared.tracker.spawn(async move { ledger.set_trading_state(stated).await });
     match timeout(RESUME_PERSIST_WITHIN, taken).await {
-        Ok(Ok(Ok(()))) => {}
+        Ok(Ok(Ok(held))) if held == record => {}
+        Ok(Ok(Ok(held))) => {
+            shared.latch.hear_of(&held);
+            return Err(ResumeError::Overtaken);
+        }
         Ok(Ok(Err(error))) => return not_durable(&error),
         Ok(Err(error)) => return not_durable(&error),
         Err(_) => return not_durable(&"the ledger did not answer in time"),

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::GateStatus;
-use crate::ports::VenueError;
+use crate::ports::{TradingStateRecord, VenueError};
 
 /// How often a stop looks whether the last guard is gone.
 const GUARD_POLL: Duration = Duration::from_millis(1);
@@ -133,6 +133,27 @@ impl Latch {
         inner.engaged = Instant::now();
         inner.status = GateStatus { state, epoch, since: now, reason, by: by.to_owned() };
         Closed { status: inner.status.clone(), fresh: true, sends: inner.sends.clone() }
+    }
+
+    /// The ledger holds a trading state that was set elsewhere. One that is newer and tighter is obeyed, under its own epoch or a
+    /// higher one; a looser one only raises the epochs to come, so that what is stated here outranks it.
+    pub(crate) fn hear_of(&self, record: &TradingStateRecord) -> Option<Closed> {
+        let mut inner = self.inner.lock();
+        // One that we have begun to persist ourselves is no news.
+        if record.epoch <= inner.epoch_top {
+            return None;
+        }
+        let resuming = inner.epoch_top > inner.status.epoch;
+        inner.epoch_top = record.epoch;
+        if record.state <= inner.status.state && !(resuming && record.state != TradingState::Active) {
+            return None;
+        }
+        let state = record.state.max(inner.status.state);
+        self.word.store(pack(state, record.epoch), Ordering::SeqCst);
+        inner.engaged = Instant::now();
+        let (reason, by) = (record.reason.clone(), record.by.clone());
+        inner.status = GateStatus { state, epoch: record.epoch, since: record.since, reason, by };
+        Some(Closed { status: inner.status.clone(), fresh: true, sends: inner.sends.clone() })
     }
 
     /// Claims the next epoch for a resume of the present one; a later stop will outrank it.

@@ -40,7 +40,8 @@ mod startup;
 /// ├─ kept loops (restarted like actors; a mailbox would add nothing)
 /// │  ├─ committer                   turns in, one transaction out, effects after it       commit.rs
 /// │  ├─ reports × venue             what venues say, to the account it belongs to         venue.rs reports.rs
-/// │  └─ schedule                    due times, passivation, doubts                        schedule.rs
+/// │  ├─ schedule                    due times, passivation, doubts                        schedule.rs
+/// │  └─ lease, trading state        of a ledger that several instances can reach          tenure.rs
 /// │
 /// └─ shared state (outlives a crash of whoever works on it)                               shared.rs
 ///    latch · marks and triggers (market.rs) · order slots · owners of decisions · permits (ingress.rs)
@@ -56,6 +57,8 @@ mod startup;
 /// | the committer, reports, schedule | started again on the same queue |
 /// | any kind more than 5 times in 60 s | the gate closes for entries, exits still leave, restarts go on once a second |
 /// | the ledger is away | signals are refused (503), facts wait in order, exits leave under standing permission |
+/// | the lease is somebody else's | nothing is opened any more, nothing can be committed, and this instance ends |
 /// | a venue is away | entries are given up in time, exits are tried for ever, unknown outcomes are asked about |
 mod supervisor;
+pub mod tenure;
 mod venue;

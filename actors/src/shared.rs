@@ -29,6 +29,7 @@ use crate::rest::Rest;
 use crate::risk::{Request, Task};
 use crate::router::{Orders, RouterMessage};
 use crate::supervisor::{Restarts, RootMessage};
+use crate::tenure::Tenure;
 use crate::venue::VenueMessage;
 
 /// Whether the tree takes signals, and if not, why.
@@ -43,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) instruments: BTreeMap<Symbol, Arc<Instrument>>,
     pub(crate) settings: Settings,
     pub(crate) probe: Option<Arc<dyn Probe>>,
+    /// None when no other process can reach the ledger.
+    pub(crate) tenure: Option<Tenure>,
     pub(crate) latch: Latch,
     pub(crate) market: Market,
     pub(crate) registry: Registry,
@@ -88,6 +91,7 @@ impl Shared {
             instruments,
             settings: parts.settings,
             probe: parts.probe,
+            tenure: parts.tenure,
             latch,
             registry: Registry::new(rest.stir()),
             owners: Owners::default(),
@@ -134,12 +138,19 @@ impl Shared {
         }
     }
 
+    /// The account of a user as the ledger holds it. What the hot state has of it is handed to the ledger, which alone can
+    /// say whether it is true.
+    pub(crate) async fn load_account(&self, user: UserId) -> Result<Option<Account>, LedgerError> {
+        let at_hand = self.hot.account(user).await;
+        self.ledger.load_account(user, at_hand).await
+    }
+
     /// The newest committed state of an account; one that is not in memory, as its risk actor would take it up.
     pub(crate) async fn newest_account(&self, user: UserId) -> Result<Option<Arc<Account>>, LedgerError> {
         if let Some(account) = self.registry.committed(user) {
             return Ok(Some(account));
         }
-        let loaded = self.ledger.load_account(user).await?;
+        let loaded = self.load_account(user).await?;
         Ok(loaded.map(|mut account| {
             account.limits = account.limits.tightened_to(&self.settings.ceilings);
             account.quarantined |= account.check().is_err();

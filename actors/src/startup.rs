@@ -11,7 +11,7 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt};
 use nexus_engine::account::{Account, Ask};
 use nexus_engine::gate::TradingState;
-use nexus_engine::ids::{ClientOrderId, Leg, UserId};
+use nexus_engine::ids::{ClientOrderId, Leg, Timestamp, UserId};
 use nexus_engine::order::{News, Order};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::unbounded_channel;
@@ -29,6 +29,7 @@ use crate::risk::{Request, RiskError, Task};
 use crate::router::{ExitOrder, Outgoing};
 use crate::shared::Shared;
 use crate::supervisor::keep_running;
+use crate::tenure::{self, Tenure};
 use crate::{commit, schedule, venue};
 
 /// Accounts read, or reconciled, at once.
@@ -62,6 +63,8 @@ pub(crate) async fn persisted_state(parts: &Parts) -> Result<GateStatus, StartEr
         let reason = Some(format!("HALT could not be looked for: {error}"));
         Some(GateStatus { state: TradingState::Halted, epoch: 0, since: now, reason, by: "HALT watch".to_owned() })
     });
+    let persisted =
+        if parts.tenure.as_ref().is_some_and(Tenure::is_blind) { took_over_blind(persisted, now) } else { persisted };
     Ok(match halt {
         // A stop that the ledger has as well.
         Some(halt) if persisted.state >= halt.state && persisted.epoch >= halt.epoch => persisted,
@@ -73,10 +76,31 @@ pub(crate) async fn persisted_state(parts: &Parts) -> Result<GateStatus, StartEr
     })
 }
 
+/// The ledger was away between the former owner's last sign of life and now: a stop may have been pressed that it never heard
+/// of.
+fn took_over_blind(persisted: GateStatus, now: Timestamp) -> GateStatus {
+    if persisted.state == TradingState::Halted {
+        return persisted;
+    }
+    let reason = "the ledger was away before this instance took over: a stop may not be recorded in it";
+    GateStatus {
+        state: TradingState::Halted,
+        epoch: persisted.epoch + 1,
+        since: now,
+        reason: Some(reason.to_owned()),
+        by: "takeover".to_owned(),
+    }
+}
+
 /// Starts the loops that live as long as the tree.
 pub(crate) fn start_loops(shared: &Arc<Shared>) {
     let committer = Arc::clone(shared);
     keep_running(shared, "committer", move || commit::run(Arc::clone(&committer)));
+    if shared.tenure.is_some() {
+        let (keeper, watcher) = (Arc::clone(shared), Arc::clone(shared));
+        keep_running(shared, "lease", move || tenure::keep(Arc::clone(&keeper)));
+        keep_running(shared, "trading_state", move || tenure::watch_trading_state(Arc::clone(&watcher)));
+    }
     for port in shared.venues.values() {
         let (sender, reports) = unbounded_channel();
         port.connect(sender);

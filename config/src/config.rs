@@ -56,6 +56,8 @@ pub struct Config {
     pub db_pool_size: u32,
     /// Connections beyond that under load.
     pub db_max_overflow: u32,
+    /// How long an instance owns the accounts without renewing.
+    pub lease_seconds: u64,
     /// The hot state; in the process when unset.
     pub redis_url: Option<SecretString>,
     /// Signs tokens. Set in production; in development whoever signs makes one up when it is unset.
@@ -208,6 +210,7 @@ impl Reader {
             cors_origins: self.read("CORS_ORIGINS", values::origins),
             db_pool_size: self.read("DB_POOL_SIZE", values::whole),
             db_max_overflow: self.read("DB_MAX_OVERFLOW", values::whole),
+            lease_seconds: self.read("LEASE_SECONDS", values::whole),
             redis_url: self.secret("REDIS_URL", |text, _| values::url(text, &["redis", "rediss"])),
             secret_key: self.secret("SECRET_KEY", values::text),
             secret_key_previous: self.secret("SECRET_KEY_PREVIOUS", values::text),

@@ -190,6 +190,13 @@ pub static SETTINGS: &[Setting] = &[
     row(STORAGE, "DB_MAX_OVERFLOW", Some("20"), whole(0, 1_000), "Connections opened beyond DB_POOL_SIZE under load."),
     row(
         STORAGE,
+        "LEASE_SECONDS",
+        Some("5"),
+        whole(2, 300),
+        "How long an instance owns the accounts of a PostgreSQL ledger without renewing; another one takes over afterwards.",
+    ),
+    row(
+        STORAGE,
         "REDIS_URL",
         None,
         Kind::RedisUrl,

@@ -53,6 +53,9 @@ pub struct Account {
     pub losing_streak: u32,
     /// The end of the cool-down after a row of losing trades.
     pub cooling_until: Option<Timestamp>,
+    /// What it was corrected by when it was loaded, until a turn tells of it. After every turn there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correction: Option<Box<LedgerRisk>>,
 }
 
 /// The counters of one UTC day.
@@ -82,8 +85,10 @@ pub struct Recent {
 }
 
 /// What the ledger counts for a user, beside the snapshot.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct LedgerRisk {
+    /// Net realised profit and loss of the account's whole life.
+    pub realized: Money,
     /// Risk of open positions.
     pub open: Money,
     /// Risk of accepted entries not yet filled.
@@ -137,6 +142,7 @@ impl Account {
             recent: VecDeque::new(),
             losing_streak: 0,
             cooling_until: None,
+            correction: None,
         }
     }
 
@@ -162,6 +168,9 @@ impl Account {
         if turn.events.is_empty() {
             (self.now, self.today) = (now_before, today_before);
             return turn;
+        }
+        if let Some(correction) = self.correction.take() {
+            turn.events.insert(0, Event::Corrected(correction));
         }
         self.version += 1;
         turn.delta.day = self.today.day;
@@ -200,15 +209,22 @@ impl Account {
     }
 
     /// The snapshot, corrected by what the ledger counts: the day's realised loss and counts are taken from it, and risk
-    /// that no lot explains is held until a person clears it.
+    /// that no lot explains is held until a person clears it. The next turn tells of it: what is decided under a correction
+    /// can only be decided again under the same one.
     #[must_use]
     pub fn corrected(mut self, ledger: LedgerRisk) -> Account {
-        if let Some(today) = ledger.today.filter(|today| today.day == self.today.day) {
+        let mut differs = self.correction.is_some();
+        if let Some(today) = ledger.today.as_ref().filter(|today| today.day == self.today.day && **today != self.today)
+        {
             self.net_realized = self.net_realized.plus(today.net.minus(self.today.net));
-            self.today = today;
+            self.today = today.clone();
+            differs = true;
         }
         let explained = self.open_risk().plus(self.reserved_risk()).minus(self.unexplained_risk);
-        self.unexplained_risk = ledger.open.plus(ledger.reserved).minus(explained).or_zero();
+        let unexplained = ledger.open.plus(ledger.reserved).minus(explained).or_zero();
+        differs |= unexplained != self.unexplained_risk;
+        self.unexplained_risk = unexplained;
+        self.correction = differs.then(|| Box::new(ledger));
         self
     }
 

@@ -8,7 +8,8 @@
 //! [`rules`] say whether it may be acted on, [`sizing`] how large, [`exposure`] what that reserves; [`decide`] puts the
 //! verdict together, [`headroom`] says what each limit has left. Then come the life of its [`order`]s through the venue's [`reports`], of the [`position`] they make and
 //! of its moving stops ([`protection`]). [`account`] holds it all and dispatches; [`turn`] is what goes in and out of one step;
-//! [`retry`] says how long a router waits; [`invariants`] says what is true of every account after every step.
+//! [`retry`] says how long a router waits; [`invariants`] says what is true of every account after every step; [`replay`] takes
+//! a whole history again.
 
 pub mod units;
 pub mod ids;
@@ -29,5 +30,6 @@ pub mod account;
 pub mod turn;
 pub mod retry;
 pub mod invariants;
+pub mod replay;
 #[cfg(test)]
 mod stories;

@@ -330,9 +330,14 @@ fn somebody_elses_writes_are_held_against_the_account() {
     story.signal("a", |_| {});
     let mut today = story.account.today.clone();
     today.net = Money::whole(-3);
-    let ledger = crate::account::LedgerRisk { open: Money::whole(1), reserved: Money::whole(5), today: Some(today) };
+    let (realized, open, reserved) = (Money::whole(-3), Money::whole(1), Money::whole(5));
+    let ledger = crate::account::LedgerRisk { realized, open, reserved, today: Some(today) };
     let corrected = story.account.clone().corrected(ledger.clone());
     assert_eq!(corrected.used().to_string(), "9.00");
     assert_eq!(corrected.equity().to_string(), "497.00");
-    assert_eq!(corrected.clone().corrected(ledger), corrected, "correcting twice changes nothing");
+    assert_eq!(corrected.clone().corrected(ledger.clone()), corrected, "correcting twice changes nothing");
+    story.account = corrected;
+    let turn = story.step(&Input::SetTrading(false));
+    assert_eq!(turn.events, [Event::Corrected(Box::new(ledger.clone())), Event::TradingSet(false)]);
+    assert_eq!(story.account.clone().corrected(ledger), story.account, "it has been told of");
 }

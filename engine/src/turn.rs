@@ -8,6 +8,7 @@ use std::sync::Arc;
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
+use crate::account::LedgerRisk;
 use crate::gate::Gate;
 use crate::ids::{ClientOrderId, Day, DecisionId, FeedId, SignalId, Symbol, Timeframe, Timestamp, UserId};
 use crate::instrument::{Instrument, Mark};
@@ -83,6 +84,8 @@ pub struct RiskDelta {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
+    /// Somebody else had written into the ledger's counters: the account was loaded as they say. First in its turn.
+    Corrected(Box<LedgerRisk>),
     /// A signal was decided.
     Decided(Decision),
     /// The venue has an order.

@@ -422,7 +422,7 @@ CREATE TABLE lease (
     renewed_at  timestamptz NOT NULL,
     expires_at  timestamptz NOT NULL
 );
-INSERT INTO lease VALUES (1, 0, NULL, '-infinity', '-infinity', '-infinity');
+INSERT INTO lease VALUES (1, 0, NULL, 'epoch', 'epoch', 'epoch');
 COMMENT ON TABLE  lease IS 'Which instance owns the accounts. One row, timed by this database''s clock alone.';
 COMMENT ON COLUMN lease.id IS 'One row.';
 COMMENT ON COLUMN lease.fence IS 'Rises with every new owner; a commit under an older one is refused.';
@@ -445,11 +445,15 @@ BEGIN
     RAISE EXCEPTION 'rows of % are never changed', TG_ARGV[0] USING ERRCODE = 'restrict_violation';
 END $$;
 COMMENT ON FUNCTION refuse_change IS 'Keeps what was recorded as it is.';
--- By row where there are partitions: their statements may go past the parent.
-CREATE TRIGGER decisions_stay_as_they_are BEFORE UPDATE OR DELETE ON decisions
+CREATE TRIGGER decisions_stay_as_they_are BEFORE UPDATE OR DELETE OR TRUNCATE ON decisions
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change('decisions');
+CREATE TRIGGER fills_stay_as_they_are BEFORE UPDATE OR DELETE OR TRUNCATE ON fills
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change('fills');
+-- By row where there are partitions: their statements may go past the parent.
 CREATE TRIGGER events_stay_as_they_are BEFORE UPDATE OR DELETE ON events
     FOR EACH ROW EXECUTE FUNCTION refuse_change('events');
+CREATE TRIGGER events_are_not_emptied BEFORE TRUNCATE ON events
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change('events');
 
 CREATE FUNCTION make_events_partition(month text) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
@@ -464,6 +468,9 @@ BEGIN
     END IF;
     -- Attached and not made in place: that would keep everybody from reading `events` until the commit.
     EXECUTE format('CREATE TABLE %I (LIKE events INCLUDING ALL)', name);
+    -- The parent's triggers for statements do not see what is said to a partition by its own name.
+    EXECUTE format('CREATE TRIGGER events_are_not_emptied BEFORE TRUNCATE ON %I
+                        FOR EACH STATEMENT EXECUTE FUNCTION refuse_change(''events'')', name);
     EXECUTE format('ALTER TABLE events ATTACH PARTITION %I FOR VALUES FROM (%s) TO (%s)', name,
         (first - origin) * a_day, ((first + interval '1 month')::date - origin) * a_day);
 END $$;

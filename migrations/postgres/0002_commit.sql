@@ -187,6 +187,21 @@ BEGIN
                 RAISE EXCEPTION 'somebody else has changed an account' USING ERRCODE = 'NX002';
             END IF;
 
+            -- In a statement of its own: under the locks it sees what others have committed while the update waited for them.
+            IF accepted > 0 AND EXISTS (
+                SELECT FROM (SELECT unnest(codes) AS code, unnest(t_user[lo:hi]) AS user_id, unnest(t_day[lo:hi]) AS day,
+                                    unnest(a_risk[lo:hi]) AS risk, unnest(a_timeframe[lo:hi]) AS timeframe,
+                                    unnest(held) AS held, unnest(used) AS used, unnest(counted) AS counted) t
+                 WHERE t.code = 0 AND t.risk IS NOT NULL
+                   AND (t.used <> t.held + greatest(0, -coalesce((
+                            SELECT r.realized_e8 FROM daily_risk r
+                             WHERE r.user_id = t.user_id AND r.day = origin + t.day), 0))
+                        OR t.counted <> coalesce((
+                            SELECT c.used FROM daily_counts c
+                             WHERE c.user_id = t.user_id AND c.day = origin + t.day AND c.timeframe = t.timeframe), 0))) THEN
+                RAISE EXCEPTION 'somebody else has changed an account' USING ERRCODE = 'NX002';
+            END IF;
+
             IF deciding THEN
                 -- How many subscribers of each signal are decided here; null for those that none is about.
                 decided := array_fill(NULL::integer, ARRAY[cardinality(s_id)]);
@@ -434,3 +449,19 @@ CREATE TRIGGER orders_need_an_accepted_decision AFTER INSERT ON orders
     REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION require_accepted_decision();
 CREATE TRIGGER positions_need_an_accepted_decision AFTER INSERT ON positions
     REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION require_accepted_decision();
+
+-- The write and the answer are one statement, so that what is answered was never something else in between.
+CREATE FUNCTION set_trading_state(p_state text, p_epoch bigint, p_since bigint, p_by text, p_reason text)
+RETURNS SETOF trading_state LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO trading_state AS held (id, state, epoch, since_us, by, reason)
+    VALUES (1, p_state, p_epoch, p_since, p_by, p_reason)
+    ON CONFLICT (id) DO UPDATE
+       SET state = excluded.state, epoch = excluded.epoch, since_us = excluded.since_us, by = excluded.by,
+           reason = excluded.reason
+     WHERE excluded.epoch > held.epoch
+        OR (excluded.epoch = held.epoch
+            AND array_position('{active,reducing,halted}', excluded.state) >= array_position('{active,reducing,halted}', held.state));
+    RETURN QUERY SELECT * FROM trading_state;
+END $$;
+COMMENT ON FUNCTION set_trading_state IS 'Sets the kill switch unless a higher epoch, or a tighter state of the same one, is set; answers what is set.';

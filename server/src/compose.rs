@@ -13,18 +13,18 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use nexus_actors::engine::{Engine, Parts, Settings};
 use nexus_actors::ports::{Clock, HotState, Ledger, Probe, Venue};
+use nexus_actors::tenure::{StandingBy, Tenure, stand_by};
 use nexus_config::{Config, Database, Environment};
 use nexus_engine::account::Account;
 use nexus_engine::instrument::{Currency, Instrument};
 use nexus_engine::units::Money;
 use nexus_store::directory::{Credentials, Directory, PageRequest, Role, User};
-use nexus_store::{MemoryHotState, PostgresOptions, PostgresStore, SqliteStore};
+use nexus_store::{MemoryHotState, Migrated, PostgresOptions, PostgresStore, SqliteStore};
 use nexus_venues::paper::{PaperSettings, PaperVenue};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::auth::passwords::{Passwords, check_rules};
 use crate::auth::principal::Authenticator;
@@ -32,8 +32,11 @@ use crate::auth::secrets::{keep_secret, kept_secret, new_password};
 use crate::auth::tokens::Tokens;
 use crate::clock::{NewIds, SimClock, WallClock, wall_now};
 use crate::http::app::{App, Bounds, HttpSettings};
+use crate::http::lobby::{Lobby, Waiting};
 use crate::http::login::wall_now_s;
 use crate::http::{listen, metrics, router};
+use crate::instance;
+use crate::wire::health::InstanceRole;
 
 /// The name of the first admin.
 const ADMIN: &str = "admin";
@@ -42,12 +45,13 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// An engine that serves.
 pub struct Running {
+    /// The running engine.
+    pub engine: Engine,
     /// Where it listens.
     pub addr: SocketAddr,
     /// The password of the first admin, when this start has made it up.
     pub first_password: Option<SecretString>,
-    engine: Engine,
-    shutdown: CancellationToken,
+    shutdown: DropGuard,
     server: JoinHandle<()>,
     drain_timeout: Duration,
     /// Held as long as the process may write.
@@ -57,10 +61,16 @@ pub struct Running {
 impl Running {
     /// Takes nothing new, finishes what is under way, and ends.
     pub async fn stop(self) -> anyhow::Result<()> {
-        self.shutdown.cancel();
+        self.shutdown.disarm().cancel();
         self.server.await.context("the HTTP server failed")?;
         self.engine.drain(self.drain_timeout).await;
         Ok(())
+    }
+
+    /// Ends at once: the accounts are another instance's, and nothing that is under way can be finished.
+    pub async fn give_up(self) {
+        self.shutdown.disarm().cancel();
+        self.engine.drain(Duration::ZERO).await;
     }
 }
 
@@ -80,17 +90,26 @@ pub async fn start(config: &Config, options: Options) -> anyhow::Result<Running>
     let metrics = metrics::recorder();
     let lock = lock_data_dir(&config.data_dir)?;
     let key = signing_key(config)?;
-    let (ledger, directory) = open_ledger(config, probe.as_ref()).await?;
+    let instance = instance::name(&config.data_dir).context("this instance cannot be named")?;
+    let settings = http_settings(config);
+    let bounds = settings.bounds;
+    let (lobby, shutdown) = (Arc::new(Lobby::default()), CancellationToken::new());
+    let (listener, addr) = listen_on(config).await?;
+    let server = tokio::spawn(listen::serve(listener, Arc::clone(&lobby), bounds, shutdown.clone()));
+    // Whatever ends this start ends the listening.
+    let listening = shutdown.clone().drop_guard();
+    // Before the wait: whoever takes over is not kept from it by a slow hash.
+    let previous = config.secret_key_previous.as_ref();
+    let passwords = Passwords::new(&key, previous, config.bcrypt_rounds)?;
+    let OpenLedger { ledger, directory, .. } = open_ledger(config, probe.as_ref()).await?;
+    let tenure = own_the_accounts(config, ledger.as_ref(), &instance, addr, &lobby).await;
     let clock = trading_clock(config, directory.as_ref(), sim_clock).await?;
     let new_ids = if sim_clock { NewIds::FromNames } else { NewIds::Drawn };
     let hot: Arc<dyn HotState> = Arc::new(MemoryHotState::default());
     recall_revoked_tokens(directory.as_ref(), hot.as_ref()).await?;
-    let engine = start_engine(config, &clock, &ledger, &hot, probe).await?;
-    let previous = config.secret_key_previous.as_ref();
-    let passwords = Passwords::new(&key, previous, config.bcrypt_rounds)?;
+    let engine = start_engine(config, &clock, &ledger, &hot, tenure, probe).await?;
     let first_password = make_first_admin(config, directory.as_ref(), &passwords, new_ids).await?;
     let tokens = Tokens::new(&key, previous, config.access_token_expire_minutes.saturating_mul(60));
-    let shutdown = CancellationToken::new();
     let app = Arc::new(App {
         engine: engine.clone(),
         auth: Authenticator::new(tokens, Arc::clone(&directory), hot),
@@ -99,21 +118,51 @@ pub async fn start(config: &Config, options: Options) -> anyhow::Result<Running>
         clock,
         new_ids,
         passwords,
-        settings: http_settings(config),
+        settings,
         metrics,
         started: Instant::now(),
-        instance: Uuid::new_v4().simple().to_string()[..8].to_owned(),
+        instance,
         stopping: shutdown.clone(),
         limits_lock: tokio::sync::Mutex::new(()),
     });
-    let bounds = app.settings.bounds;
+    tokio::spawn(keep_metrics(shutdown));
+    lobby.open(router(app));
+    let drain_timeout = bounds.drain_timeout;
+    Ok(Running { engine, addr, first_password, shutdown: listening, server, drain_timeout, _lock: lock })
+}
+
+async fn listen_on(config: &Config) -> anyhow::Result<(TcpListener, SocketAddr)> {
     let address = SocketAddr::new(config.api_host, config.api_port);
     let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
     let addr = listener.local_addr()?;
-    tokio::spawn(keep_metrics(shutdown.clone()));
-    let server = tokio::spawn(listen::serve(listener, router(app), bounds, shutdown.clone()));
-    let drain_timeout = bounds.drain_timeout;
-    Ok(Running { addr, first_password, engine, shutdown, server, drain_timeout, _lock: lock })
+    Ok((listener, addr))
+}
+
+/// Of a ledger that several instances can reach, one owns the accounts: waits until that is this one.
+async fn own_the_accounts(
+    config: &Config,
+    ledger: &dyn Ledger,
+    instance: &str,
+    addr: SocketAddr,
+    lobby: &Lobby,
+) -> Option<Tenure> {
+    let lease = ledger.lease()?;
+    let term = Duration::from_secs(config.lease_seconds);
+    let tell = |seen: StandingBy<'_>| match seen {
+        StandingBy::Held(holder) => {
+            if lobby.wait(Waiting { role: InstanceRole::Standby, ledger_up: true }) {
+                tracing::info!(owner = %holder.owner, %addr, "standing by: another instance owns the accounts");
+            }
+        }
+        StandingBy::Away(error) => {
+            if lobby.wait(Waiting { role: InstanceRole::Standby, ledger_up: false }) {
+                tracing::warn!(%error, %addr, "standing by: the ledger does not answer");
+            }
+        }
+    };
+    let tenure = stand_by(lease, instance, term, tell).await;
+    tracing::info!(%instance, fence = tenure.fence(), "the accounts are this instance's");
+    Some(tenure)
 }
 
 /// The clock by which this folder trades. Each folder has one kind of time: an account's never runs backwards.
@@ -164,14 +213,16 @@ fn signing_key(config: &Config) -> anyhow::Result<SecretString> {
     }
 }
 
-async fn open_ledger(
-    config: &Config,
-    probe: Option<&Arc<dyn Probe>>,
-) -> anyhow::Result<(Arc<dyn Ledger>, Arc<dyn Directory>)> {
+/// Opens the ledger that the settings name, and brings its schema up to date.
+pub(crate) async fn open_ledger(config: &Config, probe: Option<&Arc<dyn Probe>>) -> anyhow::Result<OpenLedger> {
     match &config.database {
         Database::Sqlite(path) => {
             let store = Arc::new(SqliteStore::open(path)?.probed(probe.cloned()));
-            Ok((Arc::clone(&store) as Arc<dyn Ledger>, store))
+            Ok(OpenLedger {
+                migrated: store.migrated(),
+                ledger: Arc::clone(&store) as Arc<dyn Ledger>,
+                directory: store,
+            })
         }
         Database::Postgres(url) => {
             let options = PostgresOptions {
@@ -183,9 +234,21 @@ async fn open_ledger(
             };
             let store = PostgresStore::open_probed(url.expose_secret(), &options, probe.cloned()).await?;
             let store = Arc::new(store);
-            Ok((Arc::clone(&store) as Arc<dyn Ledger>, store))
+            Ok(OpenLedger {
+                migrated: store.migrated(),
+                ledger: Arc::clone(&store) as Arc<dyn Ledger>,
+                directory: store,
+            })
         }
     }
+}
+
+/// One store behind both of its ports.
+pub(crate) struct OpenLedger {
+    /// What was done to its schema.
+    pub(crate) migrated: Migrated,
+    ledger: Arc<dyn Ledger>,
+    directory: Arc<dyn Directory>,
 }
 
 async fn recall_revoked_tokens(directory: &dyn Directory, hot: &dyn HotState) -> anyhow::Result<()> {
@@ -200,6 +263,7 @@ async fn start_engine(
     clock: &Arc<dyn Clock>,
     ledger: &Arc<dyn Ledger>,
     hot: &Arc<dyn HotState>,
+    tenure: Option<Tenure>,
     probe: Option<Arc<dyn Probe>>,
 ) -> anyhow::Result<Engine> {
     let instruments: Vec<Arc<Instrument>> = config.instruments.iter().cloned().map(Arc::new).collect();
@@ -216,6 +280,7 @@ async fn start_engine(
         clock: Arc::clone(clock),
         ledger: Arc::clone(ledger),
         hot: Arc::clone(hot),
+        tenure,
         venues: vec![venue],
         instruments,
         settings,

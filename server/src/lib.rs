@@ -9,5 +9,6 @@ pub mod cli;
 mod clock;
 mod compose;
 mod http;
+mod instance;
 pub mod serve;
 mod wire;

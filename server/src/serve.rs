@@ -26,9 +26,14 @@ pub async fn run(config: Config, options: Options) -> anyhow::Result<()> {
         tracing::warn!(%error, "the greeting could not be written");
     }
     tracing::info!(addr = %running.addr, environment = config.environment.as_str(), "serving");
+    let engine = running.engine.clone();
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        () = engine.ownership_lost() => {
+            running.give_up().await;
+            anyhow::bail!("another instance owns the accounts now; start this one again to stand by");
+        }
     }
     tracing::info!("asked to end; finishing what is under way");
     running.stop().await?;

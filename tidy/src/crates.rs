@@ -23,8 +23,8 @@ const DIRECTION: &[(&str, &[&str])] = &[
     ("nexus-config", &["nexus-engine"]),
     ("nexus-server", &["nexus-store", "nexus-venues", "nexus-config", "nexus-actors", "nexus-engine"]),
 ];
-/// Crates that measure, break or judge the others and may lean on anything.
-const OUTSIDE: &[&str] = &["nexus-bench", "nexus-crash", "nexus-tidy"];
+/// Crates that measure, break, feed or judge the others and may lean on anything.
+const OUTSIDE: &[&str] = &["nexus-bench", "nexus-crash", "nexus-testbed", "nexus-tidy"];
 
 /// What nothing that the engine is built from may be: clocks, chance, I/O, runtimes, logs, wire formats.
 const IMPURE: &[&str] = &[

@@ -186,6 +186,11 @@ impl Venue for PaperVenue {
         Box::pin(self.ask(Request::Working))
     }
 
+    /// The book keeps every id that it has ever taken.
+    fn client_ids_are_unique_for_ever(&self) -> bool {
+        true
+    }
+
     fn observe(&self, mark: &Mark) {
         self.tell(Message::Mark(mark.clone()));
     }

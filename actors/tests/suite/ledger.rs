@@ -8,12 +8,14 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use nexus_actors::ports::{
-    CommitVerdict, Ledger, LedgerError, Probe, SignalRecord, Step, TradingStateRecord, TurnRecord, UnfinishedSignal,
+    Acquired, CommitVerdict, Holder, Lease, Ledger, LedgerError, Probe, SignalRecord, Step, TradingStateRecord,
+    TurnRecord, UnfinishedSignal,
 };
 use nexus_engine::account::{Account, Decision, Event, Input, Verdict};
 use nexus_engine::ids::{DecisionId, FeedId, SignalId, UserId};
 use nexus_engine::order::OrderStatus;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 /// What goes wrong with one commit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,11 +35,91 @@ struct Tables {
     signals: BTreeMap<SignalId, SignalRecord>,
     subscribers: HashMap<FeedId, Vec<UserId>>,
     state: Option<TradingStateRecord>,
+    /// When several processes can reach it.
+    lease: Option<HeldLease>,
     away: bool,
     full: bool,
     corrupt_state: bool,
+    /// Somebody else has taken the lease.
+    stolen: bool,
+    /// The trading state cannot be read.
+    state_away: bool,
+    /// The lease cannot be renewed.
+    renewals_away: bool,
     slow: Duration,
     faults: VecDeque<Fault>,
+}
+
+/// Who owns the accounts.
+#[derive(Default)]
+struct HeldLease {
+    fence: u64,
+    owner: Option<String>,
+    renewed_at: Option<Instant>,
+    expires_at: Option<Instant>,
+}
+
+impl HeldLease {
+    fn is_free_for(&self, owner: &str) -> bool {
+        self.expires_at.is_none_or(|at| at <= Instant::now()) || self.owner.as_deref() == Some(owner)
+    }
+
+    fn holder(&self) -> Option<Holder> {
+        let renewed_ago = self.renewed_at.map_or(Duration::ZERO, |at| at.elapsed());
+        self.owner.clone().map(|owner| Holder { owner, renewed_ago })
+    }
+}
+
+impl Lease for MemoryLedger {
+    fn acquire<'a>(&'a self, owner: &'a str, term: Duration) -> BoxFuture<'a, Result<Acquired, LedgerError>> {
+        async move {
+            self.check()?;
+            let mut tables = self.tables.lock();
+            let lease = tables.lease.as_mut().unwrap();
+            let former = lease.holder();
+            if !lease.is_free_for(owner) {
+                return Ok(Acquired::Held(former.unwrap()));
+            }
+            let now = Instant::now();
+            let fence = lease.fence + 1;
+            let owner = Some(owner.to_owned());
+            *lease = HeldLease { fence, owner, renewed_at: Some(now), expires_at: Some(now + term) };
+            Ok(Acquired::Owner { fence, former: former.filter(|former| Some(&former.owner) != lease.owner.as_ref()) })
+        }
+        .boxed()
+    }
+
+    fn renew(&self, term: Duration) -> BoxFuture<'_, Result<bool, LedgerError>> {
+        async move {
+            self.check()?;
+            let mut tables = self.tables.lock();
+            if tables.renewals_away {
+                return Err(LedgerError::Unavailable("told so".to_owned()));
+            }
+            let stolen = tables.stolen;
+            let lease = tables.lease.as_mut().unwrap();
+            if !stolen {
+                (lease.renewed_at, lease.expires_at) = (Some(Instant::now()), Some(Instant::now() + term));
+            }
+            Ok(!stolen)
+        }
+        .boxed()
+    }
+
+    fn was_away_at(&self) -> Option<std::time::Instant> {
+        None
+    }
+
+    fn release(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
+        async move {
+            self.check()?;
+            let mut tables = self.tables.lock();
+            let lease = tables.lease.as_mut().unwrap();
+            (lease.owner, lease.expires_at) = (None, None);
+            Ok(())
+        }
+        .boxed()
+    }
 }
 
 /// The double.
@@ -62,6 +144,38 @@ impl MemoryLedger {
 
     pub fn set_away(&self, away: bool) {
         self.tables.lock().away = away;
+    }
+
+    /// Several processes can reach it from now on.
+    pub fn share(&self) {
+        self.tables.lock().lease = Some(HeldLease::default());
+    }
+
+    /// The owner is somebody else from now on.
+    pub fn steal(&self) {
+        self.tables.lock().stolen = true;
+    }
+
+    /// Whether the trading state can be read.
+    pub fn set_state_away(&self, away: bool) {
+        self.tables.lock().state_away = away;
+    }
+
+    /// Whether the lease can be renewed.
+    pub fn set_renewals_away(&self, away: bool) {
+        self.tables.lock().renewals_away = away;
+    }
+
+    /// The owner renews a lease of this term.
+    pub fn hear_of_the_owner(&self, term: Duration) {
+        let mut tables = self.tables.lock();
+        let lease = tables.lease.as_mut().unwrap();
+        (lease.renewed_at, lease.expires_at) = (Some(Instant::now()), Some(Instant::now() + term));
+    }
+
+    /// The owner's name.
+    pub fn owner(&self) -> Option<String> {
+        self.tables.lock().lease.as_ref().and_then(|lease| lease.owner.clone())
     }
 
     /// Can be read, and takes no write.
@@ -198,7 +312,11 @@ impl Ledger for MemoryLedger {
         .boxed()
     }
 
-    fn load_account(&self, user: UserId) -> BoxFuture<'_, Result<Option<Account>, LedgerError>> {
+    fn load_account(
+        &self,
+        user: UserId,
+        _at_hand: Option<Arc<Account>>,
+    ) -> BoxFuture<'_, Result<Option<Account>, LedgerError>> {
         async move {
             self.check()?;
             Ok(self.tables.lock().accounts.get(&user).cloned())
@@ -279,6 +397,9 @@ impl Ledger for MemoryLedger {
         async move {
             self.check()?;
             let tables = self.tables.lock();
+            if tables.state_away {
+                return Err(LedgerError::Unavailable("told so".to_owned()));
+            }
             if tables.corrupt_state {
                 return Err(LedgerError::Corrupt("not a state".to_owned()));
             }
@@ -287,17 +408,21 @@ impl Ledger for MemoryLedger {
         .boxed()
     }
 
-    fn set_trading_state(&self, record: TradingStateRecord) -> BoxFuture<'_, Result<(), LedgerError>> {
+    fn set_trading_state(&self, record: TradingStateRecord) -> BoxFuture<'_, Result<TradingStateRecord, LedgerError>> {
         async move {
             self.write_time().await;
             self.check_room()?;
             let mut tables = self.tables.lock();
-            if tables.state.as_ref().is_none_or(|old| old.epoch <= record.epoch) {
-                tables.state = Some(record);
-            }
-            Ok(())
+            let held = tables.state.take().filter(|old| (old.epoch, old.state) > (record.epoch, record.state));
+            let held = held.unwrap_or(record);
+            tables.state = Some(held.clone());
+            Ok(held)
         }
         .boxed()
+    }
+
+    fn lease(&self) -> Option<&dyn Lease> {
+        self.tables.lock().lease.is_some().then_some(self)
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<(), LedgerError>> {

@@ -8,5 +8,6 @@ mod preview;
 mod router;
 mod stops;
 mod storms;
+mod tenure;
 mod venue;
 mod world;

@@ -45,6 +45,8 @@ pub struct RecordingVenue {
     book: Mutex<Book>,
     pub fills: AtomicBool,
     pub unreachable: AtomicBool,
+    /// Whether it never takes an id twice.
+    pub keeps_ids: AtomicBool,
     /// Sends that hang with their permit held.
     pub held: AtomicUsize,
     /// How long a send takes between its permit and its last byte.
@@ -59,6 +61,7 @@ impl Default for RecordingVenue {
             book: Mutex::default(),
             fills: AtomicBool::new(true),
             unreachable: AtomicBool::new(false),
+            keeps_ids: AtomicBool::new(true),
             held: AtomicUsize::new(0),
             write_time: Mutex::default(),
             query_time: Mutex::default(),
@@ -259,6 +262,10 @@ impl Venue for RecordingVenue {
 
     fn working_orders(&self) -> BoxFuture<'_, Result<Vec<ClientOrderId>, VenueError>> {
         async move { Ok(Vec::new()) }.boxed()
+    }
+
+    fn client_ids_are_unique_for_ever(&self) -> bool {
+        self.keeps_ids.load(Ordering::SeqCst)
     }
 
     fn observe(&self, mark: &Mark) {

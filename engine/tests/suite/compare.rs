@@ -12,6 +12,7 @@ use nexus_engine::instrument::Mark;
 use nexus_engine::order::Order;
 use nexus_engine::position::Lot;
 use nexus_engine::protection::{Condition, Watch};
+use nexus_engine::replay::Counters;
 use nexus_engine::signal::Side;
 use nexus_engine::units::Money;
 use proptest::prelude::*;
@@ -20,7 +21,7 @@ use proptest::test_runner::TestCaseResult;
 use crate::model::{self, DAY, Micros, Model, SECOND, Steps, What};
 use crate::verdict;
 use crate::watching::Doing;
-use crate::world::{Recorded, decision, order};
+use crate::world::{World, decision, order};
 
 /// What holds for every turn, whatever the input was.
 pub fn turn(before: &Account, after: &Account, turn: &Turn) -> TestCaseResult {
@@ -300,13 +301,18 @@ impl Shadow {
         Ok(())
     }
 
-    /// Whether the sums of all deltas are the account's figures, so that a correction by the ledger corrects nothing.
-    pub fn agrees(&self, account: &Account) -> TestCaseResult {
-        same(&[
-            ("the ledger's open risk", self.open, account.open_risk().steps().into()),
-            ("the ledger's reserved risk", self.reserved, account.reserved_risk().steps().into()),
-        ])?;
-        let money = |steps: Steps| Money::from_steps(i64::try_from(steps).expect("small"));
+    /// Somebody else writes into the counters.
+    pub fn write(&mut self, day: Day, reserved: Steps, net: Steps, timeframe: Option<Timeframe>) {
+        self.reserved += reserved;
+        let (sum, counts) = self.days.entry(day).or_default();
+        *sum += net;
+        if let Some(timeframe) = timeframe {
+            *counts.entry(timeframe).or_default() += 1;
+        }
+    }
+
+    /// What the ledger counts beside the account.
+    pub fn ledger(&self, account: &Account) -> LedgerRisk {
         let today = self.days.get(&account.today.day).map(|(net, counts)| Today {
             day: account.today.day,
             net: money(*net),
@@ -315,8 +321,35 @@ impl Shadow {
                 .map(|(frame, n)| (*frame, u32::try_from(*n).expect("never below zero")))
                 .collect(),
         });
-        let ledger = LedgerRisk { open: money(self.open), reserved: money(self.reserved), today };
-        prop_assert_eq!(&account.clone().corrected(ledger), account, "the ledger corrects an account that is right");
+        let realized = self.days.values().map(|(net, _)| net).sum();
+        LedgerRisk { realized: money(realized), open: money(self.open), reserved: money(self.reserved), today }
+    }
+
+    /// Whether a replay counts the same.
+    pub fn counts_as(&self, counters: &Counters) -> TestCaseResult {
+        let realized: Steps = self.days.values().map(|(net, _)| net).sum();
+        same(&[
+            ("realized", counters.realized.steps().into(), realized),
+            ("open", counters.open.steps().into(), self.open),
+            ("reserved", counters.reserved.steps().into(), self.reserved),
+        ])?;
+        let days = self.days.iter().filter(|(_, (net, _))| *net != 0).map(|(day, (net, _))| (*day, money(*net)));
+        let told = counters.days.iter().filter(|(_, net)| !net.is_zero()).map(|(day, net)| (*day, *net));
+        prop_assert_eq!(told.collect::<Vec<_>>(), days.collect::<Vec<_>>());
+        let counts =
+            self.days.iter().flat_map(|(day, (_, counts))| counts.iter().map(|(frame, n)| ((*day, *frame), *n)));
+        prop_assert_eq!(&counters.counts, &counts.collect());
+        Ok(())
+    }
+
+    /// Whether the sums of all deltas are the account's figures, so that a correction by the ledger corrects nothing.
+    pub fn agrees(&self, account: &Account) -> TestCaseResult {
+        same(&[
+            ("the ledger's open risk", self.open, account.open_risk().steps().into()),
+            ("the ledger's reserved risk", self.reserved, account.reserved_risk().steps().into()),
+        ])?;
+        let again = account.clone().corrected(self.ledger(account));
+        prop_assert_eq!(&again, account, "the ledger corrects an account that is right");
         Ok(())
     }
 
@@ -336,11 +369,16 @@ impl Shadow {
     }
 }
 
+fn money(steps: Steps) -> Money {
+    Money::from_steps(i64::try_from(steps).expect("the numbers of a story are small"))
+}
+
 /// The account's profit and loss against the trades themselves, to the last digit: what was sold for, less what was paid,
 /// less fees. Only flat lots can be told from their trades alone; what is open is in the books at its cost.
-pub fn profit_and_loss(account: &Account, record: &[Recorded]) -> TestCaseResult {
+pub fn profit_and_loss(world: &World) -> TestCaseResult {
+    let account = &world.account;
     let mut trades: BTreeMap<DecisionId, (Steps, Steps)> = BTreeMap::new();
-    for event in record.iter().flat_map(|step| &step.turn.events) {
+    for event in world.record.iter().flat_map(|step| &step.turn.events) {
         if let Event::Filled(fill) = event {
             let (quantity, price): (Steps, Steps) = (fill.quantity.steps().into(), fill.price.steps().into());
             let cash = match fill.side {
@@ -352,7 +390,7 @@ pub fn profit_and_loss(account: &Account, record: &[Recorded]) -> TestCaseResult
             *realized += Steps::from(fill.realized.steps());
         }
     }
-    let total: Steps = trades.values().map(|(_, realized)| realized).sum();
+    let total = world.others_net + trades.values().map(|(_, realized)| realized).sum::<Steps>();
     prop_assert_eq!(total, Steps::from(account.net_realized.steps()), "the trades' results, and the account's");
     for (id, (cash, realized)) in &trades {
         let booked = account.lots.get(id).map_or(0, |lot| {

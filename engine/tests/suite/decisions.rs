@@ -25,8 +25,8 @@ fn every_story_goes_as_the_model_says() {
         for step in &steps {
             world.run(step)?;
         }
-        met.borrow_mut().extend(world.met);
-        compare::profit_and_loss(&world.account, &world.record)
+        met.borrow_mut().extend(world.met.clone());
+        compare::profit_and_loss(&world)
     });
     // Agreement must not be the agreement of two silences: the stories reach every rule and every kind of event.
     let refusals = Refusal::ALL.iter().map(|refusal| format!("refused {}", refusal.code()));
@@ -59,6 +59,7 @@ const EVENTS: &[&str] = &[
     "limits_set",
     "trading_set",
     "quarantine_set",
+    "corrected",
 ];
 
 #[test]

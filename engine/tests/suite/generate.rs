@@ -59,6 +59,19 @@ pub enum Op {
     Trading(bool),
     Quarantine(bool),
     Gate(TradingState),
+    /// Somebody else writes into the ledger's counters, and the account is loaded.
+    Others(OthersSeed),
+}
+
+/// What somebody else writes.
+#[derive(Clone, Debug)]
+pub struct OthersSeed {
+    /// Risk that is reserved, or of what others have reserved given back.
+    pub reserved: i64,
+    /// Profit or loss of the account's day.
+    pub net: i64,
+    /// An acceptance of bars of so many hours.
+    pub hours: Option<u32>,
 }
 
 /// A signal, in distances from the market.
@@ -286,6 +299,12 @@ pub fn report() -> impl Strategy<Value = ReportSeed> {
     (any::<Index>(), prop::bool::weighted(0.85), news).prop_map(|(order, live, news)| ReportSeed { order, live, news })
 }
 
+fn others() -> impl Strategy<Value = OthersSeed> {
+    let amount = || prop_oneof![2 => Just(0), 2 => -300_000_000..300_000_000_i64];
+    let hours = weighted(0.3, select(vec![3, 6, 9]));
+    (amount(), amount(), hours).prop_map(|(reserved, net, hours)| OthersSeed { reserved, net, hours })
+}
+
 fn op() -> impl Strategy<Value = Op> {
     let state = select(vec![TradingState::Active, TradingState::Active, TradingState::Reducing, TradingState::Halted]);
     let symbol_move =
@@ -306,6 +325,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => prop::bool::weighted(0.8).prop_map(Op::Trading),
         1 => prop::bool::weighted(0.2).prop_map(Op::Quarantine),
         1 => state.prop_map(Op::Gate),
+        2 => others().prop_map(Op::Others),
     ]
 }
 

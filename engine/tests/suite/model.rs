@@ -129,6 +129,12 @@ pub enum What {
     Stop(u128, Steps, &'static str),
     /// The entry is to be cancelled.
     CancelAsked(u128),
+    /// Somebody else wrote into the counters: risk, profit or loss, an acceptance of bars of so many minutes.
+    Others {
+        reserved: Steps,
+        net: Steps,
+        minutes: Option<i64>,
+    },
 }
 
 /// An order, as the list tells it.
@@ -181,6 +187,10 @@ pub struct Picture {
     pub net: BTreeMap<i64, Steps>,
     pub streak: u32,
     pub cooling_until: Option<Micros>,
+    /// Risk that others have reserved.
+    pub others_reserved: Steps,
+    /// Acceptances of others by day and minutes of the timeframe.
+    pub others_counts: BTreeMap<(i64, i64), u32>,
 }
 
 /// The list of what happened.
@@ -214,6 +224,8 @@ impl Model {
             net: BTreeMap::new(),
             streak: 0,
             cooling_until: None,
+            others_reserved: 0,
+            others_counts: BTreeMap::new(),
         };
         for (at, what) in &self.facts {
             picture.add(*at, what);
@@ -256,6 +268,14 @@ impl Picture {
                 lot.stop_kind = kind;
             }
             What::CancelAsked(id) => self.lot(*id).cancel_asked = true,
+            What::Others { reserved, net, minutes } => {
+                let day = at.div_euclid(DAY);
+                self.others_reserved += reserved;
+                *self.net.entry(day).or_default() += net;
+                if let Some(minutes) = minutes {
+                    *self.others_counts.entry((day, *minutes)).or_default() += 1;
+                }
+            }
         }
     }
 
@@ -289,9 +309,9 @@ impl Picture {
         self.lots.values().map(Lot::open_risk).sum()
     }
 
-    /// The worst that working entries can lose.
+    /// The worst that working entries can lose, and what others have reserved.
     pub fn reserved(&self) -> Steps {
-        self.lots.values().map(Lot::reserved).sum()
+        self.others_reserved + self.lots.values().map(Lot::reserved).sum::<Steps>()
     }
 
     /// What may still be put at risk today.
@@ -299,12 +319,13 @@ impl Picture {
         (self.limits.cap - self.realized_loss(now) - self.open_risk() - self.reserved()).max(0)
     }
 
-    /// Trades of a timeframe today: acceptances, without those that are proven to have bought nothing.
+    /// Trades of a timeframe today: acceptances, without those that are proven to have bought nothing; and those of others.
     pub fn count(&self, now: Micros, minutes: i64) -> u32 {
         let today = |lot: &&Lot| lot.accepted_at.div_euclid(DAY) == now.div_euclid(DAY);
         let counts = |lot: &&Lot| lot.terms.minutes == minutes && !(lot.entry.ended && lot.entry.traded == 0);
         let number = self.lots.values().filter(today).filter(counts).count();
-        u32::try_from(number).expect("a test makes few lots")
+        let others = self.others_counts.get(&(now.div_euclid(DAY), minutes)).copied().unwrap_or(0);
+        u32::try_from(number).expect("a test makes few lots") + others
     }
 }
 

@@ -130,7 +130,7 @@ fn same_in_any_order(
     reports.iter().try_for_each(|report| straight.tell(report.clone()))?;
     shuffled(reports, order_heard).into_iter().try_for_each(|report| mixed.tell(report))?;
     prop_assert_eq!(essence(&mixed.account), essence(&straight.account), "the order of reports made a difference");
-    compare::profit_and_loss(&mixed.account, &mixed.record)
+    compare::profit_and_loss(&mixed)
 }
 
 #[test]
@@ -255,5 +255,5 @@ fn is_flat(world: &World) -> TestCaseResult {
         prop_assert!(lot.closed_at.is_some() && lot.is_done(), "something is still awaited: {:?}", lot.exits);
     }
     prop_assert!(!world.account.has_open_business());
-    compare::profit_and_loss(&world.account, &world.record)
+    compare::profit_and_loss(world)
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nexus_engine::account::{Account, Context, Decision, Event, Input, Turn, Verdict};
+use nexus_engine::account::{Account, Context, Decision, Event, Input, LedgerRisk, Turn, Verdict};
 use nexus_engine::gate::{Gate, TradingState};
 use nexus_engine::ids::{ClientOrderId, DecisionId, FeedId, Leg, SignalId, Symbol, Timeframe, Timestamp, UserId};
 use nexus_engine::instrument::{Instrument, Mark};
@@ -22,7 +22,7 @@ use proptest::test_runner::TestCaseResult;
 use uuid::Uuid;
 
 use crate::compare::{self, Shadow};
-use crate::generate::{EntrySeed, Flaw, NewsSeed, Op, ReportSeed, Setup, SignalSeed, Step};
+use crate::generate::{EntrySeed, Flaw, NewsSeed, Op, OthersSeed, ReportSeed, Setup, SignalSeed, Step};
 use crate::model::{self, Micros, Model, SECOND, Steps, Trade, What};
 use crate::verdict;
 use crate::watching::Doing;
@@ -30,6 +30,8 @@ use crate::watching::Doing;
 /// A step as it went in.
 #[derive(Clone, Debug)]
 pub struct Recorded {
+    /// What the ledger counted, when the account was loaded before it.
+    pub loaded: Option<LedgerRisk>,
     pub now: Timestamp,
     pub input: Input,
     pub context: Context,
@@ -56,11 +58,18 @@ pub struct World {
     pub met: BTreeSet<String>,
     /// Whether a venue may close more than is open.
     pub lying_venue: bool,
+    /// Profit and loss that others have written.
+    pub others_net: Steps,
+    pub shadow: Shadow,
+    /// The account after its newest turn, as a ledger holds it.
+    stored: Account,
+    /// What others have written since: risk, profit or loss, acceptances.
+    untold: (Steps, Steps, u32),
+    loaded: Option<LedgerRisk>,
     clock: Micros,
     gate: TradingState,
     /// Middle and half spread of each instrument, in ticks.
     markets: Vec<(i64, i64)>,
-    shadow: Shadow,
     seeds: Vec<SignalSeed>,
     keys: u32,
     executions: u32,
@@ -87,8 +96,10 @@ impl World {
     /// A new account that has traded nothing.
     pub fn new(setup: &Setup) -> World {
         let equity = Money::from_steps(setup.equity);
+        let account = Account::open(USER, "USD".into(), equity, setup.limits.clone());
         World {
-            account: Account::open(USER, "USD".into(), equity, setup.limits.clone()),
+            stored: account.clone(),
+            account,
             model: Model {
                 starting: setup.equity.into(),
                 currency: "USD".to_owned(),
@@ -99,6 +110,9 @@ impl World {
             met: BTreeSet::new(),
             seeds: Vec::new(),
             lying_venue: false,
+            others_net: 0,
+            untold: (0, 0, 0),
+            loaded: None,
             clock: setup.start,
             gate: TradingState::Active,
             markets: INSTRUMENTS.iter().map(|row| (row.6, 1)).collect(),
@@ -137,6 +151,7 @@ impl World {
                 self.gate = *state;
                 Ok(())
             }
+            Op::Others(seed) => self.load_what_others_wrote(seed),
         }
     }
 
@@ -152,8 +167,39 @@ impl World {
         self.shadow.add(&turn)?;
         self.shadow.agrees(&self.account)?;
         self.met.extend(turn.events.iter().map(kind));
-        self.record.push(Recorded { now, input, context, turn: turn.clone() });
-        Ok(turn)
+        let mut heard = turn.clone();
+        if !turn.events.is_empty() {
+            self.stored = self.account.clone();
+            self.tell_what_others_wrote(&mut heard)?;
+        }
+        self.record.push(Recorded { loaded: self.loaded.take(), now, input, context, turn });
+        Ok(heard)
+    }
+
+    /// Somebody else writes into the counters of the account's day, and the account is loaded again.
+    fn load_what_others_wrote(&mut self, seed: &OthersSeed) -> TestCaseResult {
+        let reserved = Steps::from(seed.reserved).max(-self.model.picture().others_reserved);
+        let net = Steps::from(seed.net);
+        let timeframe = seed.hours.map(Timeframe::hours);
+        self.untold.0 += reserved;
+        self.untold.1 += net;
+        self.untold.2 += u32::from(timeframe.is_some());
+        self.others_net += net;
+        self.shadow.write(self.account.today.day, reserved, net, timeframe);
+        self.model.note(0, What::Others { reserved, net, minutes: timeframe.map(minutes) });
+        let ledger = self.shadow.ledger(&self.stored);
+        self.account = self.stored.clone().corrected(ledger.clone());
+        self.loaded = Some(ledger);
+        prop_assert_eq!(self.account.correction.is_some(), self.untold != (0, 0, 0));
+        compare::figures(&self.account, &self.model)
+    }
+
+    /// The first turn after it begins with it, and no other.
+    fn tell_what_others_wrote(&mut self, heard: &mut Turn) -> TestCaseResult {
+        let told = heard.events.extract_if(.., |event| matches!(event, Event::Corrected(_))).count();
+        prop_assert_eq!(told, usize::from(self.untold != (0, 0, 0)), "what others wrote is told of once");
+        self.untold = (0, 0, 0);
+        Ok(())
     }
 
     /// Notes what happened, when anything was recorded, and compares all figures.
@@ -527,6 +573,7 @@ impl World {
 /// What kind of event it was, for knowing what stories reach.
 fn kind(event: &Event) -> String {
     let (name, detail) = match event {
+        Event::Corrected(_) => ("corrected", ""),
         Event::Decided(decision) => match &decision.verdict {
             Verdict::Accepted(_) => ("accepted", ""),
             Verdict::Rejected(reasons) => ("refused", reasons[0].code()),

@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use super::demo::DemoArgs;
 use super::feed_replay::ReplayArgs;
 use super::marks::MarksArgs;
+use super::migrate::MigrateArgs;
 use super::replay::RedecideArgs;
 use super::users::{Assignment, parse_assignment};
 
@@ -31,6 +32,8 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Decide every user's history again from the ledger and compare: exit with 1 on any difference
     Replay(RedecideArgs),
+    /// Bring the ledger's schema up to date without starting an engine
+    Migrate(MigrateArgs),
     /// Show the state of a running engine.
     Status(ClientArgs),
     /// Stop all new exposure at once; positions keep their stops.

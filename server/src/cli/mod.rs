@@ -13,6 +13,7 @@ mod feeds;
 mod kill_switch;
 pub mod logging;
 mod marks;
+mod migrate;
 mod output;
 mod problem;
 mod replay;
@@ -55,7 +56,8 @@ fn carry_out(command: Command, environ: &Environ) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(args) => serve(&args, environ),
         Command::Demo(args) => demo::run(&args, environ),
-        Command::Replay(args) => replay::run(&args, environ),
+        Command::Replay(args) => wait_for(replay::run(&args, environ)),
+        Command::Migrate(args) => wait_for(migrate::run(&args, environ)),
         Command::Config(command) => config::run(&command, environ),
         Command::Stop(args) if args.local => kill_switch::stop_locally(&args, environ),
         Command::Status(args) => wait_for(status::status(&args, environ)),

@@ -9,7 +9,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::http::header::{CONNECTION, HeaderValue};
 use axum::response::{IntoResponse, Response};
@@ -25,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::app::Bounds;
+use super::lobby::Lobby;
 use super::peer::Peer;
 use super::problem::Problem;
 use super::socket::Socket;
@@ -35,9 +35,9 @@ const HEADER_BYTES_MAX: usize = 32 * 1024;
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
 /// Serves until `stopping` is cancelled; then takes nothing new and lets what is under way end, within bounds.
-pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, stopping: CancellationToken) {
+pub async fn serve(listener: TcpListener, lobby: Arc<Lobby>, bounds: Bounds, stopping: CancellationToken) {
     let server = Server {
-        router,
+        lobby,
         builder: Arc::new(builder(bounds)),
         graceful: GracefulShutdown::new(),
         places: Arc::new(Semaphore::new(bounds.connections_max)),
@@ -87,7 +87,7 @@ fn builder(bounds: Bounds) -> Builder<TokioExecutor> {
 }
 
 struct Server {
-    router: Router,
+    lobby: Arc<Lobby>,
     builder: Arc<Builder<TokioExecutor>>,
     graceful: GracefulShutdown,
     places: Arc<Semaphore>,
@@ -111,8 +111,8 @@ impl Server {
             tracing::debug!(%error, "a connection ended before it was served");
             return;
         }
-        let router = self.router.clone();
-        let service = service_fn(move |request| answer(router.clone(), request, Peer(addr), is_spare));
+        let lobby = Arc::clone(&self.lobby);
+        let service = service_fn(move |request| answer(Arc::clone(&lobby), request, Peer(addr), is_spare));
         let io = TokioIo::new(Socket::new(stream, self.bounds.write_timeout));
         let connection = self.builder.serve_connection(io, service).into_owned();
         let connection = self.graceful.watch(connection);
@@ -126,7 +126,7 @@ impl Server {
 }
 
 async fn answer(
-    router: Router,
+    lobby: Arc<Lobby>,
     mut request: Request<Incoming>,
     peer: Peer,
     is_spare: bool,
@@ -136,7 +136,7 @@ async fn answer(
         return Ok(closing(problem.into_response()));
     }
     request.extensions_mut().insert(peer);
-    let response = router.oneshot(request.map(Body::new)).await?;
+    let response = lobby.routes().oneshot(request.map(Body::new)).await?;
     Ok(if is_spare { closing(response) } else { response })
 }
 

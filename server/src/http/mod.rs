@@ -12,6 +12,7 @@ pub mod extract;
 pub mod feeds;
 pub mod health;
 pub mod listen;
+pub mod lobby;
 pub mod log;
 pub mod login;
 pub mod marks;

@@ -20,8 +20,23 @@ pub struct HealthBody {
     /// `ok`, `degraded` (it works, but something is not as it should be) or `down`.
     #[schema(example = "ok")]
     pub status: &'static str,
+    /// What this instance is: `owner` serves, `standby` waits for another to end, `starting` waits for its ledger.
+    #[schema(value_type = String, example = "owner")]
+    pub role: InstanceRole,
     /// What was looked at.
     pub checks: ChecksBody,
+}
+
+/// What an instance is among those that share a ledger.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InstanceRole {
+    /// It waits for its ledger.
+    Starting,
+    /// Another instance owns the accounts; this one waits to take over.
+    Standby,
+    /// It owns the accounts and serves.
+    Owner,
 }
 
 /// What a health check looks at.
@@ -36,7 +51,7 @@ pub struct ChecksBody {
     pub hot_state: &'static str,
     /// `up` or `down` by venue.
     pub venues: BTreeMap<String, &'static str>,
-    /// The trading state: `active`, `reducing` or `halted`.
+    /// The trading state: `active`, `reducing` or `halted`; `standby` of an instance that does not trade.
     #[schema(example = "active")]
     pub kill_switch: &'static str,
 }
@@ -60,11 +75,30 @@ impl HealthBody {
         };
         Self {
             status: word,
+            role: InstanceRole::Owner,
             checks: ChecksBody {
                 ledger: up(status.ledger_up),
                 hot_state: "up",
                 venues,
                 kill_switch: status.gate.state.as_str(),
+            },
+        }
+    }
+}
+
+impl HealthBody {
+    /// Shows an instance that does not serve yet. A standby is well, and still not what it should be when all is well.
+    pub fn waiting(role: InstanceRole, ledger_up: bool) -> Self {
+        let is_well = role == InstanceRole::Standby && ledger_up;
+        Self {
+            status: if is_well { "degraded" } else { "down" },
+            role,
+            checks: ChecksBody {
+                ledger: up(ledger_up),
+                hot_state: "up",
+                venues: BTreeMap::new(),
+                // It sends nothing, whatever the trading state; that is read when it takes over.
+                kill_switch: "standby",
             },
         }
     }

@@ -6,7 +6,7 @@
 //! lost in the middle leaves the outcome open, and the caller is told so. Connections are made anew when they are needed, so
 //! a database that was away is served again without a restart.
 //!
-//! Only one instance owns the accounts at a time, see [`Acquired`]; whoever was paused and has lost the lease commits nothing.
+//! Only one instance owns the accounts at a time, see `lease.rs`; whoever was paused and has lost the lease commits nothing.
 
 mod batch;
 mod connection;
@@ -16,22 +16,28 @@ mod lease;
 mod ledger;
 mod migrate;
 mod pages;
+mod reader;
 mod rows;
 mod writer;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nexus_actors::ports::Probe;
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgPool, PgRow};
 use thiserror::Error;
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
 
+use super::Migrated;
 use super::rows::{Cells, Unreadable};
 use connection::{Sessions, Statement};
 use fault::Fault;
 use lease::Fence;
-pub use lease::{Acquired, Holder, Lease};
+pub(super) use reader::PostgresReader;
 use rows::Columns;
+pub(super) use rows::clean;
 use writer::{Recorded, Writer};
 
 /// Why the ledger could not be opened.
@@ -57,6 +63,16 @@ pub enum PostgresOpenError {
         "the ledger's schema is at version {found}, this program knows versions up to {known}: use a newer program"
     )]
     NewerSchema {
+        /// What the database is at.
+        found: i64,
+        /// What this program is at.
+        known: i64,
+    },
+    /// The database was made by an older program.
+    #[error(
+        "the ledger's schema is at version {found}, this program's is {known}: start the engine once to bring it up to date"
+    )]
+    OlderSchema {
         /// What the database is at.
         found: i64,
         /// What this program is at.
@@ -114,6 +130,11 @@ pub struct PostgresStore {
     writer: Writer,
     fence: Arc<Fence>,
     recorded: Recorded,
+    /// How long an answer is waited for: beyond the database's own bound, then it is not the statement that hangs.
+    patience: Duration,
+    /// When the database was last seen not to answer while it was opened.
+    away_at: Option<Instant>,
+    migrated: Migrated,
 }
 
 impl PostgresStore {
@@ -129,13 +150,19 @@ impl PostgresStore {
         probe: Option<Arc<dyn Probe>>,
     ) -> Result<PostgresStore, PostgresOpenError> {
         let sessions = Sessions::parse(url, options)?;
-        let mut first = sessions.first().await?;
-        migrate::migrate(&mut first).await?;
+        let (mut first, away_at) = sessions.first().await?;
+        let migrated = migrate::migrate(&mut first).await?;
         drop(first);
         let fence = Arc::new(Fence::default());
         let recorded = Recorded::default();
         let writer = Writer::start(sessions.clone(), Arc::clone(&fence), recorded.clone(), probe);
-        Ok(PostgresStore { pool: sessions.pool(), control: sessions.control(), writer, fence, recorded })
+        let (pool, control) = (sessions.pool(), sessions.control());
+        Ok(PostgresStore { pool, control, patience: sessions.patience(), writer, fence, recorded, away_at, migrated })
+    }
+
+    /// Which version the schema was at before it was opened, and which it is at now.
+    pub fn migrated(&self) -> Migrated {
+        self.migrated
     }
 
     /// All rows of a query, each read by `read`.
@@ -145,7 +172,8 @@ impl PostgresStore {
         mut read: impl FnMut(&mut dyn Cells) -> Result<T, Unreadable>,
     ) -> Result<Vec<T>, Fault> {
         let mut connection = self.pool.acquire().await.map_err(Fault::not_sent)?;
-        let rows = statement.fetch_all(&mut *connection).await.map_err(Fault::of_read)?;
+        let answer = timeout(self.patience, statement.fetch_all(&mut *connection)).await;
+        let rows = in_time(answer, connection).map_err(Fault::of_a_read)?;
         Ok(rows.iter().map(|row| read(&mut Columns::of(row))).collect::<Result<_, _>>()?)
     }
 
@@ -156,22 +184,38 @@ impl PostgresStore {
         read: impl FnOnce(&mut dyn Cells) -> Result<T, Unreadable>,
     ) -> Result<Option<T>, Fault> {
         let mut connection = self.pool.acquire().await.map_err(Fault::not_sent)?;
-        let row = statement.fetch_optional(&mut *connection).await.map_err(Fault::of_read)?;
+        let answer = timeout(self.patience, statement.fetch_optional(&mut *connection)).await;
+        let row = in_time(answer, connection).map_err(Fault::of_a_read)?;
         Ok(row.map(|row| read(&mut Columns::of(&row))).transpose()?)
     }
 
     /// Runs a statement that changes something, a transaction by itself, and answers its first row.
     async fn change(&self, statement: Statement<'_>) -> Result<Option<PgRow>, Fault> {
-        run(&self.pool, statement).await
+        run(&self.pool, self.patience, statement).await
     }
 
     /// The same beside everybody who reads.
     async fn control(&self, statement: Statement<'_>) -> Result<Option<PgRow>, Fault> {
-        run(&self.control, statement).await
+        run(&self.control, self.patience, statement).await
     }
 }
 
-async fn run(pool: &PgPool, statement: Statement<'_>) -> Result<Option<PgRow>, Fault> {
+async fn run(pool: &PgPool, patience: Duration, statement: Statement<'_>) -> Result<Option<PgRow>, Fault> {
     let mut connection = pool.acquire().await.map_err(Fault::not_sent)?;
-    statement.fetch_optional(&mut *connection).await.map_err(Fault::of)
+    let answer = timeout(patience, statement.fetch_optional(&mut *connection)).await;
+    in_time(answer, connection)
+}
+
+/// A connection on which no answer came in time is not used again.
+fn in_time<T>(
+    answer: Result<Result<T, sqlx::Error>, Elapsed>,
+    connection: PoolConnection<sqlx::Postgres>,
+) -> Result<T, Fault> {
+    match answer {
+        Ok(answer) => answer.map_err(Fault::of),
+        Err(_) => {
+            drop(connection.detach());
+            Err(Fault::NoAnswer)
+        }
+    }
 }

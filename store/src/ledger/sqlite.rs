@@ -15,7 +15,7 @@ mod migrate;
 mod pages;
 mod project;
 mod read;
-mod replay;
+mod reader;
 mod rows;
 mod threads;
 
@@ -27,9 +27,10 @@ use nexus_actors::ports::Probe;
 use rusqlite::Connection;
 use thiserror::Error;
 
+use super::Migrated;
 use connection::FileAt;
 use fault::Fault;
-pub use replay::{Difference, ReplayError, SqliteReplay, UserReplay};
+pub(super) use reader::SqliteReader;
 use threads::{Readers, Writer};
 
 /// Why the ledger could not be opened.
@@ -111,6 +112,7 @@ pub struct SqliteStore {
     writer: Writer,
     file: FileAt,
     probe: Option<Arc<dyn Probe>>,
+    migrated: Migrated,
 }
 
 impl SqliteStore {
@@ -123,11 +125,11 @@ impl SqliteStore {
     pub fn open_with(path: &Path, options: &SqliteOptions) -> Result<SqliteStore, OpenError> {
         connection::make_file(path)?;
         let mut connection = connection::open_writer(path, options)?;
-        migrate::migrate(&mut connection)?;
+        let migrated = migrate::migrate(&mut connection)?;
         let writer = Writer::start(path, options, connection).map_err(OpenError::Thread)?;
         let readers = Readers::start(path, options).map_err(OpenError::Thread)?;
         let file = FileAt::new(path).map_err(|cause| OpenError::Folder { path: path.to_owned(), cause })?;
-        Ok(SqliteStore { readers, writer, file, probe: None })
+        Ok(SqliteStore { readers, writer, file, probe: None, migrated })
     }
 
     /// The same store, with somebody looking on in the middle of each commit of a decision.
@@ -135,6 +137,11 @@ impl SqliteStore {
     pub fn probed(mut self, probe: Option<Arc<dyn Probe>>) -> SqliteStore {
         self.probe = probe;
         self
+    }
+
+    /// Which version the schema was at before it was opened, and which it is at now.
+    pub fn migrated(&self) -> Migrated {
+        self.migrated
     }
 
     /// Runs `work` on the write connection, unless its file has gone; its outcome is kept even when the caller is gone.

@@ -4,7 +4,7 @@
 //! refuses them, and a repeat of one changes nothing. How they become rows is each database's own; which they are is not.
 
 use nexus_actors::ports::TurnRecord;
-use nexus_engine::account::{Decision, Event, Fill};
+use nexus_engine::account::{Account, Decision, Event, Fill};
 use nexus_engine::ids::{ClientOrderId, DecisionId, Leg, Timestamp};
 use nexus_engine::limits::Limits;
 use nexus_engine::order::Order;
@@ -34,16 +34,17 @@ pub(super) struct Position<'a> {
 }
 
 impl<'a> Touched<'a> {
-    pub(super) fn by(record: &'a TurnRecord) -> Touched<'a> {
+    /// `after` is the account after the turn of these events.
+    pub(super) fn by(events: &'a [Event], after: &'a Account) -> Touched<'a> {
         let mut touched = Touched::default();
         let mut orders: Vec<ClientOrderId> = Vec::new();
         let mut lots: Vec<DecisionId> = Vec::new();
-        for event in &record.turn.events {
+        for event in events {
             match event {
                 Event::Filled(fill) => {
                     orders.push(fill.order);
                     // A fill is only ever an event of an order that is in a lot; the fallback keeps the fact even so.
-                    let venue = order_of(record, fill.order).map_or("", |order| order.venue.as_str());
+                    let venue = order_of(after, fill.order).map_or("", |order| order.venue.as_str());
                     touched.fills.push((venue, fill));
                 }
                 Event::Acknowledged(order)
@@ -54,7 +55,8 @@ impl<'a> Touched<'a> {
                 Event::StopMoved { decision, .. } | Event::Closed { decision, .. } => lots.push(*decision),
                 Event::LimitsSet(limits) => touched.limits = Some(limits),
                 // In `decisions`, in the snapshot, or in `events` alone.
-                Event::Decided(_)
+                Event::Corrected(_)
+                | Event::Decided(_)
                 | Event::CooledDown { .. }
                 | Event::Unexplained(_)
                 | Event::TradingSet(_)
@@ -66,8 +68,8 @@ impl<'a> Touched<'a> {
         lots.extend(orders.iter().map(|order| order.decision));
         lots.sort_unstable();
         lots.dedup();
-        touched.orders = orders.iter().filter_map(|id| order_of(record, *id)).collect();
-        touched.positions = lots.iter().filter_map(|id| position_of(record, *id)).collect();
+        touched.orders = orders.iter().filter_map(|id| order_of(after, *id)).collect();
+        touched.positions = lots.iter().filter_map(|id| position_of(after, *id)).collect();
         touched
     }
 }
@@ -90,15 +92,15 @@ pub(super) fn is_awaited(record: &TurnRecord, decision: &Decision) -> bool {
     record.signal.as_ref().is_none_or(|signal| signal.subscribers.binary_search(&decision.user).is_ok())
 }
 
-fn order_of(record: &TurnRecord, id: ClientOrderId) -> Option<&Order> {
-    let lot = record.after.lots.get(&id.decision)?;
+fn order_of(after: &Account, id: ClientOrderId) -> Option<&Order> {
+    let lot = after.lots.get(&id.decision)?;
     match id.leg {
         Leg::Entry => Some(&lot.entry),
         Leg::Exit(_) => lot.exits.iter().find(|order| order.id == id),
     }
 }
 
-fn position_of(record: &TurnRecord, id: DecisionId) -> Option<Position<'_>> {
-    let lot = record.after.lots.get(&id)?;
+fn position_of(after: &Account, id: DecisionId) -> Option<Position<'_>> {
+    let lot = after.lots.get(&id)?;
     Some(Position { lot, opened_at: lot.opened_at?, entry_price: lot.entry.average_price()? })
 }

@@ -53,7 +53,7 @@ pub async fn a_user_comes_with_an_account<D: Database>(database: D) {
     let expected = credentials(user_id(1), "ann");
     assert_eq!(store.user(user_id(1)).await, Ok(Some(expected.user.clone())));
     assert_eq!(store.credentials("ann").await, Ok(Some(expected)));
-    assert_eq!(store.load_account(user_id(1)).await, Ok(Some(account(user_id(1)))));
+    assert_eq!(store.load_account(user_id(1), None).await, Ok(Some(account(user_id(1)))));
     assert_eq!(store.opened_account(user_id(1)).await, Ok(Some(account(user_id(1)))));
     assert_eq!(store.user(user_id(2)).await, Ok(None));
     assert_eq!(store.credentials("Ann").await, Ok(None));
@@ -65,7 +65,7 @@ pub async fn usernames_are_unique<D: Database>(database: D) {
     make_user(store, user_id(1), "ann").await;
     let again = store.create_user(credentials(user_id(2), "ann"), account(user_id(2))).await;
     assert_eq!(again, Err(DirectoryError::Taken("username")));
-    assert_eq!(store.load_account(user_id(2)).await, Ok(None), "no half of a user is left");
+    assert_eq!(store.load_account(user_id(2), None).await, Ok(None), "no half of a user is left");
     make_user(store, user_id(2), "bob").await;
     let rename = UserChange { username: Some("ann".to_owned()), ..UserChange::default() };
     assert_eq!(store.change_user(user_id(2), rename).await, Err(DirectoryError::Taken("username")));

@@ -68,7 +68,7 @@ pub async fn what_was_committed_comes_back_equal<D: Database>(database: D) {
 
     let database = database.reopen().await;
     let store = database.store();
-    assert_eq!(store.load_account(user_id(1)).await.unwrap(), Some(account.clone()));
+    assert_eq!(store.load_account(user_id(1), None).await.unwrap(), Some(account.clone()));
     assert_eq!(store.find_signal(record.signal.id).await.unwrap().as_ref(), Some(&*record));
     assert_eq!(store.decisions_on(record.signal.id).await.unwrap(), std::slice::from_ref(&decision));
     assert_eq!(store.owner_of(decision.id).await.unwrap(), Some(user_id(1)));
@@ -79,7 +79,7 @@ pub async fn what_was_committed_comes_back_equal<D: Database>(database: D) {
     assert_eq!(positions.len(), 1);
     assert_eq!((positions[0].quantity, positions[0].decision), (Quantity::whole(2_500), decision.id));
     assert_eq!(store.fills(user_id(1), page(10)).await.unwrap().items.len(), 2);
-    assert_eq!(store.load_account(user_id(9)).await.unwrap(), None);
+    assert_eq!(store.load_account(user_id(9), None).await.unwrap(), None);
     store.ping().await.unwrap();
 }
 
@@ -367,13 +367,16 @@ pub async fn an_older_epoch_never_overwrites_a_newer_one<D: Database>(database: 
     for (set, expected) in [
         (state(TradingState::Halted, 2), state(TradingState::Halted, 2)),
         (state(TradingState::Active, 1), state(TradingState::Halted, 2)),
-        (state(TradingState::Active, 3), state(TradingState::Active, 3)),
+        (state(TradingState::Active, 2), state(TradingState::Halted, 2)),
+        (state(TradingState::Reducing, 3), state(TradingState::Reducing, 3)),
+        (state(TradingState::Halted, 3), state(TradingState::Halted, 3)),
+        (state(TradingState::Active, 4), state(TradingState::Active, 4)),
     ] {
-        store.set_trading_state(set).await.unwrap();
+        assert_eq!(store.set_trading_state(set).await, Ok(expected.clone()));
         assert_eq!(store.trading_state().await, Ok(Some(expected)));
     }
     let database = database.reopen().await;
-    assert_eq!(database.store().trading_state().await, Ok(Some(state(TradingState::Active, 3))));
+    assert_eq!(database.store().trading_state().await, Ok(Some(state(TradingState::Active, 4))));
 }
 
 pub async fn turns_replayed_from_the_opening_give_the_same_account<D: Database>(database: D) {

@@ -17,5 +17,6 @@ mod memory;
 mod postgres;
 mod postgres_races;
 mod postgres_schema;
+mod redis;
 mod server;
 mod sqlite;

@@ -3,14 +3,13 @@
 
 use std::time::{Duration, Instant};
 
-use futures::FutureExt;
-use nexus_actors::ports::{CommitVerdict, Ledger, LedgerError, TurnRecord};
+use nexus_actors::ports::{Acquired, CommitVerdict, Lease, Ledger, LedgerError, TurnRecord};
 use nexus_engine::account::{Account, Input};
 use nexus_engine::ids::{ClientOrderId, FeedId, SignalId, Timestamp, UserId};
 use nexus_engine::order::News;
 use nexus_engine::units::{Money, Quantity};
 use nexus_store::directory::{Directory, PageRequest};
-use nexus_store::{Acquired, PostgresOpenError, PostgresStore};
+use nexus_store::{PostgresOpenError, PostgresStore};
 use sqlx::{AssertSqlSafe, PgConnection};
 use uuid::Uuid;
 
@@ -166,8 +165,12 @@ async fn events_find_or_make_the_partition_of_their_month() {
                  to_char(date_trunc('month', now() AT TIME ZONE 'UTC') + interval '1 month', '\"events_\"YYYY_MM'))";
     assert_eq!(number(raw, ahead).await, 2);
     assert_eq!(story.store.turns(user_id(1), page(9)).await.unwrap().items.len(), 3);
-    let changed = refusal(raw, "UPDATE events_1970_02 SET events = '[]'").await;
-    assert!(changed.contains("never changed"), "{changed}");
+    for sql in
+        ["UPDATE events_1970_02 SET events = '[]'", "DELETE FROM events", "TRUNCATE events", "TRUNCATE events_1970_02"]
+    {
+        let changed = refusal(raw, sql).await;
+        assert!(changed.contains("never changed"), "{sql}: {changed}");
+    }
 }
 
 // ── Ownership ──
@@ -189,46 +192,73 @@ async fn a_former_owner_commits_nothing() {
         outcome => panic!("{outcome:?}"),
     };
     let short = Duration::from_millis(300);
-    let Ok(Acquired::Owner(first)) = old.acquire_lease("old", short).await else { panic!("nobody owns the accounts") };
-    assert_eq!(old.renew_lease(short).await, Ok(true));
-    match new.acquire_lease("new", TERM).await.unwrap() {
+    let Ok(Acquired::Owner { fence: first, former: None }) = old.acquire("old", short).await else {
+        panic!("nobody has owned the accounts before")
+    };
+    assert_eq!(old.renew(short).await, Ok(true));
+    match new.acquire("new", TERM).await.unwrap() {
         Acquired::Held(holder) => assert_eq!(holder.owner, "old"),
-        Acquired::Owner(lease) => panic!("{lease:?} while another owns the accounts"),
+        owner @ Acquired::Owner { .. } => panic!("{owner:?} while another owns the accounts"),
     }
     lost(new.commit(vec![lone_turn(&new, 1).await]).await);
     assert_eq!(old.commit(vec![lone_turn(old, 1).await]).await, Ok(vec![CommitVerdict::Committed]));
 
     let began = Instant::now();
-    let second = loop {
-        match new.acquire_lease("new", TERM).await.unwrap() {
-            Acquired::Owner(lease) => break lease,
+    let (second, former) = loop {
+        match new.acquire("new", TERM).await.unwrap() {
+            Acquired::Owner { fence, former } => break (fence, former.expect("the old owner")),
             Acquired::Held(_) if began.elapsed() < TERM => tokio::time::sleep(Duration::from_millis(20)).await,
             Acquired::Held(holder) => panic!("{holder:?}"),
         }
     };
-    assert!(second.fence > first.fence);
+    assert!(second > first);
+    assert!(former.owner == "old" && (short..TERM).contains(&former.renewed_ago), "{former:?}");
     lost(old.commit(vec![lone_turn(old, 1).await]).await);
     lost(old.record_signal(Story::resumes(old).signal("late", "3H", 1)).await.map(|()| vec![]));
-    assert_eq!(old.renew_lease(TERM).await, Ok(false));
+    assert_eq!(old.renew(TERM).await, Ok(false));
     assert_eq!(new.commit(vec![lone_turn(&new, 1).await]).await, Ok(vec![CommitVerdict::Committed]));
-    assert_eq!(new.lease_holder().await.unwrap().unwrap().owner, "new");
+    match old.acquire("old", TERM).await.unwrap() {
+        Acquired::Held(holder) => assert_eq!(holder.owner, "new"),
+        owner @ Acquired::Owner { .. } => panic!("{owner:?} while another owns the accounts"),
+    }
+    // The same process again, after a kill: it does not wait for itself.
+    let again = new.acquire("new", TERM).await;
+    assert!(matches!(again, Ok(Acquired::Owner { fence, former: None }) if fence > second), "{again:?}");
 
-    new.release_lease().await.unwrap();
+    new.release().await.unwrap();
     lost(new.commit(vec![lone_turn(&new, 1).await]).await);
-    assert_eq!(new.lease_holder().await, Ok(None));
-    assert!(matches!(old.acquire_lease("old", TERM).await, Ok(Acquired::Owner(lease)) if lease.fence > second.fence));
+    let taken = old.acquire("old", TERM).await;
+    assert!(
+        matches!(taken, Ok(Acquired::Owner { former: None, .. })),
+        "what was given back has no former owner: {taken:?}"
+    );
     assert_eq!(old.commit(vec![lone_turn(old, 1).await]).await, Ok(vec![CommitVerdict::Committed]));
+}
+
+#[tokio::test]
+async fn whoever_stands_by_does_not_hold_up_the_owner() {
+    let database = PostgresDatabase::fresh().await;
+    let (owner, standby) = (database.store(), database.another().await);
+    owner.acquire("owner", TERM).await.unwrap();
+    let raw = &mut database.raw().await;
+    // A commit that is under way holds the fence; a look at it must neither wait for that nor queue before the next one.
+    execute(raw, "BEGIN; SELECT hold_fence((SELECT fence FROM lease))").await;
+    let looked = tokio::time::timeout(Duration::from_secs(4), standby.acquire("standby", TERM)).await;
+    assert!(matches!(looked, Ok(Ok(Acquired::Held(_)))), "{looked:?}");
+    execute(raw, "COMMIT").await;
 }
 
 #[tokio::test]
 async fn a_takeover_waits_for_the_commit_that_is_under_way() {
     let database = PostgresDatabase::fresh().await;
     let (old, new) = (database.store(), database.another().await);
-    let Ok(Acquired::Owner(lease)) = old.acquire_lease("old", Duration::ZERO).await else { panic!("nobody owns them") };
+    let Ok(Acquired::Owner { fence, .. }) = old.acquire("old", Duration::ZERO).await else {
+        panic!("nobody owns them")
+    };
     let raw = &mut database.raw().await;
-    execute(raw, &format!("BEGIN; SELECT hold_fence({})", lease.fence)).await;
-    assert_eq!(old.renew_lease(Duration::ZERO).await, Ok(true), "the owner itself is not kept from renewing");
-    let mut takeover = new.acquire_lease("new", TERM).boxed();
+    execute(raw, &format!("BEGIN; SELECT hold_fence({fence})")).await;
+    assert_eq!(old.renew(Duration::ZERO).await, Ok(true), "the owner itself is not kept from renewing");
+    let mut takeover = new.acquire("new", TERM);
     let waiting =
         "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
     let watcher = &mut database.raw().await;
@@ -242,7 +272,7 @@ async fn a_takeover_waits_for_the_commit_that_is_under_way() {
         assert!(began.elapsed() < TERM, "the takeover is not waiting for a lock");
     }
     execute(raw, "COMMIT").await;
-    assert!(matches!(takeover.await, Ok(Acquired::Owner(_))));
+    assert!(matches!(takeover.await, Ok(Acquired::Owner { .. })));
 }
 
 // ── A person at a prompt ──
@@ -335,6 +365,8 @@ async fn nobody_types_an_entry_beyond_the_limits() {
     for (sql, why) in [
         ("UPDATE decisions SET risk_e8 = 0", "never changed"),
         ("DELETE FROM decisions", "never changed"),
+        ("TRUNCATE decisions", "never changed"),
+        ("TRUNCATE fills", "never changed"),
         (
             "INSERT INTO orders (client_order_id, decision_id, user_id, purpose, symbol, side, kind, quantity_e8, filled_e8,
                                  value_e8, fees_e8, status, unknown, cancel_requested, venue, created_at_us)
@@ -405,7 +437,7 @@ async fn the_schema_is_made_once_by_whoever_comes_first_and_never_misread() {
     let (url, options) = (database.url(), options());
     let opened = futures::future::join_all((0..4).map(|_| PostgresStore::open(&url, &options))).await;
     opened.into_iter().for_each(|store| drop(store.unwrap()));
-    assert_eq!(number(raw, "SELECT count(*) FROM schema_migrations").await, 3);
+    assert_eq!(number(raw, "SELECT count(*) FROM schema_migrations").await, 4);
 
     execute(raw, "INSERT INTO schema_migrations VALUES (99, 'later', now(), '')").await;
     let opened = PostgresStore::open(&url, &options).await.err();
@@ -470,7 +502,7 @@ async fn a_database_that_takes_no_writes_is_unavailable_until_it_does_again() {
 pub async fn read_again(store: &PostgresStore) -> Account {
     let began = Instant::now();
     loop {
-        match store.load_account(user_id(1)).await {
+        match store.load_account(user_id(1), None).await {
             Ok(account) => return account.expect("the user has an account"),
             Err(LedgerError::Unavailable(_)) if began.elapsed() < Duration::from_secs(5) => {}
             Err(error) => panic!("{error}"),
@@ -516,7 +548,7 @@ async fn no_list_reads_a_whole_table() {
     assert_eq!(store.unfinished_signals().await.unwrap().len(), 1);
     assert_eq!(store.users_with_open_business().await.unwrap(), [user_id(1)]);
     assert_eq!(store.subscribers(FeedId(Uuid::from_u128(100_001))).await.unwrap().len(), 200);
-    assert!(store.load_account(user).await.unwrap().is_some());
+    assert!(store.load_account(user, None).await.unwrap().is_some());
 
     let database = database.reopen().await;
     let raw = &mut database.raw().await;

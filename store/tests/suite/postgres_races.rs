@@ -10,10 +10,12 @@ use nexus_engine::limits::Limits;
 use nexus_engine::units::Money;
 use nexus_store::directory::Directory;
 use nexus_store::{PostgresOptions, PostgresStore};
+use nexus_testbed::{Kind, with_database};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use tokio::sync::Barrier;
 
 use crate::postgres::{read_again, typed};
-use crate::server::{PostgresDatabase, execute, options, private, with_database};
+use crate::server::{PostgresDatabase, execute, options};
 use crate::story::{Story, acceptance_of, credentials, limits, money, user_id};
 
 const HANDS: usize = 32;
@@ -105,6 +107,44 @@ async fn nobody_admits_above_the_cap_however_many_try_at_once() {
     assert!(admitted > money("9.40"), "there is room for another: {admitted}");
 }
 
+/// A loss of the day, or another acceptance of the timeframe, that somebody commits while a batch waits for the account.
+#[tokio::test]
+async fn what_is_committed_while_a_batch_waits_for_the_account_counts() {
+    for outside in [
+        "INSERT INTO daily_risk VALUES ('{user}', (SELECT day FROM accounts WHERE user_id = '{user}'), -600000000)",
+        "INSERT INTO daily_counts VALUES ('{user}', (SELECT day FROM accounts WHERE user_id = '{user}'), '3H', 1)",
+    ] {
+        let database = PostgresDatabase::with(&options()).await;
+        let story = Story::begins(database.store(), 1).await;
+        // The account is of this day before anybody looks at it.
+        let mut account = story.load(1).await;
+        for enabled in [false, true] {
+            let turn = story.turn(&mut account, Input::SetTrading(enabled), None);
+            assert_eq!(story.commit_one(turn).await, CommitVerdict::Committed);
+        }
+        let turn = story.decide(&mut account, &story.signal("a", "3H", 1));
+        assert_eq!(acceptance_of(&turn).risk, money("5.00"));
+
+        let user = user_id(1).to_string();
+        let raw = &mut database.raw().await;
+        execute(raw, &format!("BEGIN; SELECT FROM accounts WHERE user_id = '{user}' FOR UPDATE")).await;
+        let commit = story.commit_one(turn);
+        let meanwhile = async {
+            let watcher = &mut database.raw().await;
+            let waiting = "SELECT count(*) FROM pg_stat_activity
+                            WHERE wait_event_type = 'Lock' AND datname = current_database()";
+            let began = Instant::now();
+            while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut *watcher).await.unwrap() == 0 {
+                assert!(began.elapsed() < Duration::from_secs(4), "nobody waits for the account");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            execute(raw, &format!("{}; COMMIT", outside.replace("{user}", &user))).await;
+        };
+        let (verdict, ()) = futures::join!(commit, meanwhile);
+        assert!(matches!(verdict, CommitVerdict::Vetoed { .. }), "{outside}: {verdict:?}");
+    }
+}
+
 /// What became of the turns of four users that were always committed together.
 #[derive(Default)]
 struct Record {
@@ -115,7 +155,7 @@ struct Record {
 #[tokio::test]
 async fn what_was_reported_survives_a_crash_of_the_server_and_what_is_in_doubt_is_whole() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Arc::new(private(folder.path()));
+    let server = Arc::new(Kind::Postgres.private(folder.path()));
     let mut connection = PgConnection::connect(&server.url).await.unwrap();
     execute(&mut connection, "CREATE DATABASE crashing").await;
     let url = with_database(&server.url, "crashing");
@@ -124,16 +164,19 @@ async fn what_was_reported_survives_a_crash_of_the_server_and_what_is_in_doubt_i
     let rounds = if std::env::var_os("NEXUS_LONG").is_some() { 50 } else { 8 };
     let mut doubts = 0;
     for round in 0..rounds {
-        let crashing = {
+        let groups = [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]];
+        let all_are_loaded = &Barrier::new(groups.len() + 1);
+        let crashing = async {
+            all_are_loaded.wait().await;
             let server = Arc::clone(&server);
-            tokio::task::spawn_blocking(move || {
+            let crash = tokio::task::spawn_blocking(move || {
                 std::thread::sleep(Duration::from_millis(30 + 37 * (round % 5)));
                 server.crash();
-            })
+            });
+            crash.await.unwrap();
         };
-        let groups = [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]];
-        let records = futures::future::join_all(groups.map(|group| commit_until_it_dies(&store, group))).await;
-        crashing.await.unwrap();
+        let committing = groups.map(|group| commit_until_it_dies(&store, group, all_are_loaded));
+        let (records, ()) = futures::join!(futures::future::join_all(committing), crashing);
         let starting = {
             let server = Arc::clone(&server);
             tokio::task::spawn_blocking(move || server.start())
@@ -153,12 +196,13 @@ async fn what_was_reported_survives_a_crash_of_the_server_and_what_is_in_doubt_i
     println!("{doubts} batches were in doubt");
 }
 
-async fn commit_until_it_dies(store: &PostgresStore, group: [u128; 4]) -> Record {
+async fn commit_until_it_dies(store: &PostgresStore, group: [u128; 4], all_are_loaded: &Barrier) -> Record {
     let story = Story::resumes(store);
     let mut accounts: BTreeMap<u128, Account> = BTreeMap::new();
     for n in group {
         accounts.insert(n, story.load(n).await);
     }
+    all_are_loaded.wait().await;
     let mut record = Record { committed: accounts[&group[0]].version, doubted: false };
     loop {
         let mut batch = Vec::new();
@@ -207,7 +251,7 @@ async fn check_group(store: &PostgresStore, raw: &mut PgConnection, group: [u128
 #[tokio::test]
 async fn a_decision_made_while_the_server_is_away_is_unavailable_and_can_be_made_again() {
     let folder = tempfile::tempdir().unwrap();
-    let server = private(folder.path());
+    let server = Kind::Postgres.private(folder.path());
     let mut connection = PgConnection::connect(&server.url).await.unwrap();
     execute(&mut connection, "CREATE DATABASE away").await;
     let short = PostgresOptions { connect_timeout: Duration::from_millis(500), ..options() };
@@ -220,7 +264,7 @@ async fn a_decision_made_while_the_server_is_away_is_unavailable_and_can_be_made
     // Nothing had been committed, so there was no connection that could have been lost in the middle.
     let refused = store.commit(vec![turn.clone()]).await;
     assert!(matches!(refused, Err(LedgerError::Unavailable(_))), "{refused:?}");
-    assert!(matches!(store.load_account(user_id(1)).await, Err(LedgerError::Unavailable(_))));
+    assert!(matches!(store.load_account(user_id(1), None).await, Err(LedgerError::Unavailable(_))));
     assert!(matches!(store.ping().await, Err(LedgerError::Unavailable(_))));
     server.start();
     assert_eq!(store.commit(vec![turn]).await, Ok(vec![CommitVerdict::Committed]));

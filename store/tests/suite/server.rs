@@ -1,137 +1,18 @@
-//! The PostgreSQL server that the tests run against: the one that `NEXUS_TEST_POSTGRES` names, else one of their own.
+//! Databases of the tests' own on the server that they share.
 //!
-//! A server of their own is started by `scripts/servers` and shared by all tests of a run, whichever process they are in; it
-//! ends by itself when the run is over. Each test has a database of its own on it, copied from one that is migrated.
+//! Each test has one, copied from a template that is migrated once, and dropped when the test is over. The servers themselves
+//! are the business of `testbed`, which other suites use, too.
 
-use std::fs::{File, TryLockError};
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::path::Path;
 
 use nexus_store::{PostgresOptions, PostgresStore};
+use nexus_testbed::{Kind, with_database};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use uuid::Uuid;
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Small pools: many tests run at once.
 pub fn options() -> PostgresOptions {
     PostgresOptions { pool_size: 0, pool_overflow: 4, ..PostgresOptions::default() }
-}
-
-/// A server that answers.
-pub struct Server {
-    pub url: String,
-    data: PathBuf,
-    tool: Vec<String>,
-    /// Who watches over it, when it is this test's own.
-    keeper: Option<Child>,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if let Some(mut keeper) = self.keeper.take() {
-            Command::new("kill").arg(keeper.id().to_string()).status().unwrap();
-            keeper.wait().unwrap();
-        }
-    }
-}
-
-/// The URL of the server that tests share.
-fn shared() -> String {
-    if let Ok(url) = std::env::var("NEXUS_TEST_POSTGRES") {
-        return url;
-    }
-    // With nextest every test is a process, and all of one run have one parent; else this process is the run.
-    let run = if std::env::var_os("NEXTEST_RUN_ID").is_some() {
-        std::os::unix::process::parent_id()
-    } else {
-        std::process::id()
-    };
-    let file = std::env::temp_dir().join(format!("nexus-postgres-of-{run}"));
-    let _one_starts_it = locked(&file.with_extension("lock"));
-    if !file.exists() {
-        // It goes on when this test is over.
-        drop(start(&file, run));
-    }
-    wait_for(&file).url.clone()
-}
-
-/// A server for one test alone, to be killed. It ends with this process at the latest.
-pub fn private(folder: &Path) -> Server {
-    let file = folder.join("server");
-    let keeper = start(&file, std::process::id());
-    let mut server = wait_for(&file);
-    server.keeper = Some(keeper);
-    server
-}
-
-fn start(file: &Path, run: u32) -> Child {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/servers");
-    Command::new("setsid")
-        .arg(script)
-        .arg("postgres")
-        .arg(file)
-        .arg(run.to_string())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(File::create(file.with_extension("log")).unwrap())
-        .spawn()
-        .unwrap()
-}
-
-fn wait_for(file: &Path) -> Server {
-    let began = Instant::now();
-    loop {
-        match std::fs::read_to_string(file) {
-            Ok(text) => {
-                let lines: Vec<_> = text.lines().collect();
-                let tool = lines[2].split_whitespace().map(ToOwned::to_owned).collect();
-                return Server { url: lines[0].to_owned(), data: lines[1].into(), tool, keeper: None };
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound && began.elapsed() < PATIENCE => {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            Err(error) => {
-                let log = std::fs::read_to_string(file.with_extension("log")).unwrap_or_default();
-                panic!("PostgreSQL did not start: {error}\n{log}");
-            }
-        }
-    }
-}
-
-fn locked(file: &Path) -> File {
-    let lock = File::create(file).unwrap();
-    let began = Instant::now();
-    loop {
-        match lock.try_lock() {
-            Ok(()) => return lock,
-            Err(TryLockError::WouldBlock) if began.elapsed() < PATIENCE => {
-                std::thread::sleep(Duration::from_millis(20))
-            }
-            Err(error) => panic!("{error}"),
-        }
-    }
-}
-
-impl Server {
-    /// Stops the server as a crash would: nobody says goodbye, nothing is written out.
-    pub fn crash(&self) {
-        self.control(&["-m", "immediate", "-w", "stop"]);
-    }
-
-    /// Starts it again, on the same data and the same port.
-    pub fn start(&self) {
-        self.control(&["-w", "-l", "/dev/null", "start"]);
-    }
-
-    fn control(&self, arguments: &[&str]) {
-        let mut command = Command::new(&self.tool[0]);
-        command.args(&self.tool[1..]).arg("-D").arg(&self.data).args(arguments);
-        let status = command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
-        assert!(status.unwrap().success(), "{command:?}");
-    }
 }
 
 /// A database of its own. It is dropped when this is.
@@ -168,7 +49,7 @@ impl Drop for Place {
 
 impl PostgresDatabase {
     pub async fn with(options: &PostgresOptions) -> Self {
-        let server = shared();
+        let server = Kind::Postgres.shared();
         let name = format!("test_{}", Uuid::from_u128(rand::random()).simple());
         let mut connection = PgConnection::connect(&server).await.unwrap();
         copy_template(&mut connection, &server, &name).await;
@@ -205,11 +86,6 @@ impl PostgresDatabase {
 
 pub async fn execute(connection: &mut PgConnection, sql: &str) -> u64 {
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(connection).await.unwrap().rows_affected()
-}
-
-pub fn with_database(server: &str, name: &str) -> String {
-    let (base, _) = server.rsplit_once('/').unwrap();
-    format!("{base}/{name}")
 }
 
 /// The template is made by whoever needs it first: its name tells by which program.

@@ -273,7 +273,7 @@ impl Batch {
     }
 
     fn push_touched(&mut self, turn: i32, record: &TurnRecord) -> Result<(), Unreadable> {
-        let touched = Touched::by(record);
+        let touched = Touched::by(&record.turn.events, &record.after);
         for (venue, fill) in touched.fills {
             self.fills.push(turn, venue, fill);
         }

@@ -3,7 +3,7 @@
 //! The connection that commits is told more: its statements are planned once and kept, by index and nested loop, because a
 //! plan that was made while a table was empty would read whole days of it later.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::query::Query;
@@ -21,6 +21,10 @@ pub(super) const REST_MAX: Duration = Duration::from_secs(1);
 const CONTROL_SIZE: u32 = 3;
 /// A connection that was not needed so long is let go, down to those that are kept.
 const IDLE_MAX: Duration = Duration::from_secs(60);
+/// What an answer may take beyond the database's own bound on a statement.
+const GRACE: Duration = Duration::from_secs(2);
+/// How often it is said that the database is still waited for.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 /// How often a database that is not up yet is asked.
 const START_PAUSE: Duration = Duration::from_millis(250);
 
@@ -39,24 +43,31 @@ impl Sessions {
         Ok(Sessions { server, options: options.clone() })
     }
 
-    /// The first connection of all, waited for as long as the options say.
-    pub(super) async fn first(&self) -> Result<PgConnection, PostgresOpenError> {
-        let began = tokio::time::Instant::now();
-        let mut told = false;
+    /// The first connection of all, waited for as long as the options say; and when it was last refused.
+    pub(super) async fn first(&self) -> Result<(PgConnection, Option<Instant>), PostgresOpenError> {
+        let began = Instant::now();
+        let mut told = None;
+        let mut refused_at = None;
         loop {
             let error = match self.connect().await {
-                Ok(connection) => return Ok(connection),
+                Ok(connection) => return Ok((connection, refused_at)),
                 Err(error) => error,
             };
+            refused_at = Some(Instant::now());
             if began.elapsed() >= self.options.start_timeout || !may_come_up(&error) {
                 return Err(PostgresOpenError::Away(error.to_string()));
             }
-            if !told {
+            if told.is_none_or(|at: Instant| at.elapsed() >= TELL_EVERY) {
                 tracing::warn!(%error, host = self.server.get_host(), port = self.server.get_port(), "waiting for the database");
-                told = true;
+                told = Some(Instant::now());
             }
             tokio::time::sleep(START_PAUSE).await;
         }
+    }
+
+    /// How long an answer is waited for: beyond the database's own bound on a statement it is not the statement that hangs.
+    pub(super) fn patience(&self) -> Duration {
+        self.options.statement_timeout + GRACE
     }
 
     /// A connection like those of the pools.

@@ -65,10 +65,11 @@ impl Fault {
         }
     }
 
-    /// A statement that only reads failed: whatever it was, nothing was written.
-    pub(super) fn of_read(error: sqlx::Error) -> Fault {
-        match Fault::of(error) {
+    /// What failed only reads: whatever it was, nothing was written.
+    pub(super) fn of_a_read(self) -> Fault {
+        match self {
             Fault::Unknown(error) => Fault::NotSent(error),
+            Fault::NoAnswer => Fault::NotSent(sqlx::Error::PoolTimedOut),
             fault => fault,
         }
     }

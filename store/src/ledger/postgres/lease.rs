@@ -6,41 +6,16 @@
 //! Without a fence (a tool, a test) commits are taken only while nobody owns the accounts.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use nexus_actors::ports::LedgerError;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use nexus_actors::ports::{Acquired, Holder, Lease, LedgerError};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use super::PostgresStore;
 use super::fault::Fault;
-
-/// The lease as its owner has it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Lease {
-    /// Rises with every owner.
-    pub fence: i64,
-}
-
-/// Who owns the accounts, by the database's clock.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Holder {
-    /// Its name.
-    pub owner: String,
-    /// How long ago it was heard of.
-    pub renewed_ago: Duration,
-    /// When somebody else may take over, unless it renews.
-    pub expires_in: Duration,
-}
-
-/// What became of an attempt to own the accounts.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Acquired {
-    /// They are ours.
-    Owner(Lease),
-    /// They are somebody else's.
-    Held(Holder),
-}
 
 /// The fence that commits are made under.
 #[derive(Default)]
@@ -61,57 +36,69 @@ impl Fence {
     }
 }
 
-impl PostgresStore {
-    /// Tries to own the accounts for `term`. `owner` is this process and no other: whoever comes with the name of the present
-    /// owner gets the lease anew, as after an attempt whose answer was lost.
-    pub async fn acquire_lease(&self, owner: &str, term: Duration) -> Result<Acquired, LedgerError> {
-        let sql = "UPDATE lease SET fence = fence + 1, owner = $1, acquired_at = clock_timestamp(),
-                          renewed_at = clock_timestamp(), expires_at = clock_timestamp() + $2 * interval '1 microsecond'
-                    WHERE expires_at <= clock_timestamp() OR owner = $1 RETURNING fence";
-        let taken = self.control(sqlx::query(sql).bind(owner).bind(micros(term))).await?;
-        if let Some(row) = taken {
-            let fence = row.try_get(0).map_err(Fault::of)?;
+impl Lease for PostgresStore {
+    fn acquire<'a>(&'a self, owner: &'a str, term: Duration) -> BoxFuture<'a, Result<Acquired, LedgerError>> {
+        // Looked at without a lock while it is held: whoever stands by must not slow down the owner's commits. The row as it
+        // was is locked first: its new owner wants to know when the old one was last heard of.
+        let sql = "WITH former AS (
+                       SELECT id, owner, clock_timestamp() - renewed_at AS age FROM lease
+                        WHERE expires_at <= clock_timestamp() OR owner = $1 FOR UPDATE),
+                   taken AS (
+                       UPDATE lease SET fence = fence + 1, owner = $1, acquired_at = clock_timestamp(),
+                              renewed_at = clock_timestamp(), expires_at = clock_timestamp() + $2 * interval '1 microsecond'
+                         FROM former WHERE lease.id = former.id RETURNING fence, former.owner, former.age)
+                   SELECT t.fence, CASE WHEN t.fence IS NULL THEN l.owner ELSE t.owner END,
+                          (extract(epoch FROM CASE WHEN t.fence IS NULL THEN clock_timestamp() - l.renewed_at
+                                                   WHEN t.owner IS NOT NULL THEN t.age END) * 1000000)::bigint
+                     FROM lease l LEFT JOIN taken t ON true";
+        async move {
+            let row = self.control(sqlx::query(sql).bind(owner).bind(micros(term))).await?;
+            let row = row.ok_or_else(|| LedgerError::Corrupt("the lease has no row".to_owned()))?;
+            let (fence, former) = taken(&row).map_err(Fault::of)?;
+            let Some(fence) = fence else {
+                // Nameless when somebody else was faster to take what had just been given back.
+                let nameless = Holder { owner: String::new(), renewed_ago: Duration::ZERO };
+                return Ok(Acquired::Held(former.unwrap_or(nameless)));
+            };
             self.fence.set(fence);
-            return Ok(Acquired::Owner(Lease { fence }));
+            let fence = u64::try_from(fence).map_err(|_| LedgerError::Corrupt("a negative fence".to_owned()))?;
+            Ok(Acquired::Owner { fence, former: former.filter(|former| former.owner != owner) })
         }
-        Ok(Acquired::Held(self.lease_holder().await?.unwrap_or(Holder {
-            owner: String::new(),
-            renewed_ago: Duration::ZERO,
-            expires_in: Duration::ZERO,
-        })))
+        .boxed()
     }
 
-    /// Who owns the accounts, if anybody does. For a standby.
-    pub async fn lease_holder(&self) -> Result<Option<Holder>, LedgerError> {
-        let sql = "SELECT coalesce(owner, ''), (extract(epoch FROM clock_timestamp() - renewed_at) * 1000000)::bigint,
-                          (extract(epoch FROM expires_at - clock_timestamp()) * 1000000)::bigint
-                     FROM lease WHERE expires_at > clock_timestamp()";
-        let row = self.control(sqlx::query(sql)).await?;
-        Ok(row.map(|row| holder(&row)).transpose().map_err(Fault::of)?)
-    }
-
-    /// Keeps the accounts for another `term`. False when they are not ours any more: nothing will be committed.
-    pub async fn renew_lease(&self, term: Duration) -> Result<bool, LedgerError> {
+    fn renew(&self, term: Duration) -> BoxFuture<'_, Result<bool, LedgerError>> {
         let sql = "UPDATE lease SET renewed_at = clock_timestamp(),
                           expires_at = clock_timestamp() + $2 * interval '1 microsecond'
                     WHERE fence = $1 AND owner IS NOT NULL RETURNING fence";
-        let renewed = self.control(sqlx::query(sql).bind(self.fence.get()).bind(micros(term))).await?;
-        Ok(renewed.is_some())
+        async move {
+            let renewed = self.control(sqlx::query(sql).bind(self.fence.get()).bind(micros(term))).await?;
+            Ok(renewed.is_some())
+        }
+        .boxed()
     }
 
-    /// Gives the accounts back, so that somebody else need not wait for the lease to run out. Nothing is committed afterwards.
-    pub async fn release_lease(&self) -> Result<(), LedgerError> {
+    fn was_away_at(&self) -> Option<Instant> {
+        self.away_at
+    }
+
+    fn release(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
         let sql = "UPDATE lease SET owner = NULL, expires_at = clock_timestamp() WHERE fence = $1 RETURNING fence";
-        let fence = self.fence.get();
-        self.fence.set(Fence::RELEASED);
-        self.control(sqlx::query(sql).bind(fence)).await?;
-        Ok(())
+        async move {
+            let fence = self.fence.get();
+            self.fence.set(Fence::RELEASED);
+            self.control(sqlx::query(sql).bind(fence)).await?;
+            Ok(())
+        }
+        .boxed()
     }
 }
 
-fn holder(row: &PgRow) -> Result<Holder, sqlx::Error> {
-    let time = |micros: i64| Duration::from_micros(u64::try_from(micros).unwrap_or(0));
-    Ok(Holder { owner: row.try_get(0)?, renewed_ago: time(row.try_get(1)?), expires_in: time(row.try_get(2)?) })
+/// The new fence, if it was given, and who had the lease before.
+fn taken(row: &PgRow) -> Result<(Option<i64>, Option<Holder>), sqlx::Error> {
+    let (owner, micros): (Option<String>, Option<i64>) = (row.try_get(1)?, row.try_get(2)?);
+    let ago = Duration::from_micros(u64::try_from(micros.unwrap_or_default()).unwrap_or(0));
+    Ok((row.try_get(0)?, owner.map(|owner| Holder { owner, renewed_ago: ago })))
 }
 
 fn micros(term: Duration) -> i64 {

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use nexus_actors::ports::{
-    CommitVerdict, Ledger, LedgerError, SignalRecord, TradingStateRecord, TurnRecord, UnfinishedSignal,
+    CommitVerdict, Lease, Ledger, LedgerError, SignalRecord, TradingStateRecord, TurnRecord, UnfinishedSignal,
 };
 use nexus_engine::account::{Account, Decision, LedgerRisk, Today};
 use nexus_engine::ids::{DecisionId, FeedId, SignalId, UserId};
 use nexus_engine::units::Money;
+use sha2::{Digest, Sha256};
 use sqlx::{AssertSqlSafe, query};
 
 use super::fault::Fault;
@@ -20,6 +21,7 @@ use super::rows::clean;
 use super::{PostgresStore, batch};
 use crate::ledger::rows::{
     self, Cells, DECISION_COLUMNS, DECISIONS_FROM, SIGNAL_COLUMNS, TRADING_STATE_COLUMNS, Unreadable, to_column,
+    to_json,
 };
 
 /// Boxes a call and speaks the port's errors.
@@ -36,13 +38,26 @@ impl Ledger for PostgresStore {
         answer(self.writer.commit(batch))
     }
 
-    fn load_account(&self, user: UserId) -> BoxFuture<'_, Result<Option<Account>, LedgerError>> {
-        let sql = "SELECT a.snapshot, a.open_e8, a.reserved_e8, (a.day - date '1970-01-01')::bigint, r.realized_e8,
+    /// A snapshot at hand is proven by version and hash, inside the statement that reads the counters; then the stored one
+    /// stays where it is.
+    fn load_account(
+        &self,
+        user: UserId,
+        at_hand: Option<Arc<Account>>,
+    ) -> BoxFuture<'_, Result<Option<Account>, LedgerError>> {
+        let sql = "SELECT CASE WHEN a.version = $2 AND sha256(convert_to(a.snapshot, 'UTF8')) = $3 THEN NULL
+                               ELSE a.snapshot END,
+                          a.net_realized_e8, a.open_e8, a.reserved_e8, (a.day - date '1970-01-01')::bigint, r.realized_e8,
                           (SELECT jsonb_object_agg(c.timeframe, c.used)::text FROM daily_counts c
                             WHERE c.user_id = a.user_id AND c.day = a.day)
                      FROM accounts a LEFT JOIN daily_risk r ON r.user_id = a.user_id AND r.day = a.day
                     WHERE a.user_id = $1";
-        answer(self.first(query(sql).bind(user.0), account))
+        answer(async move {
+            let proof = at_hand.as_deref().map(proof_of).transpose()?;
+            let (version, hash) = proof.unzip();
+            let statement = query(sql).bind(user.0).bind(version).bind(hash);
+            self.first(statement, |cells| account(cells, at_hand)).await
+        })
     }
 
     fn record_signal(&self, record: Arc<SignalRecord>) -> BoxFuture<'_, Result<(), LedgerError>> {
@@ -92,27 +107,24 @@ impl Ledger for PostgresStore {
     fn trading_state(&self) -> BoxFuture<'_, Result<Option<TradingStateRecord>, LedgerError>> {
         answer(async move {
             let sql = format!("SELECT {TRADING_STATE_COLUMNS} FROM trading_state");
-            let mut connection = self.control.acquire().await.map_err(Fault::not_sent)?;
-            let row = query(AssertSqlSafe(sql)).fetch_optional(&mut *connection).await.map_err(Fault::of_read)?;
+            let row = self.control(query(AssertSqlSafe(sql))).await.map_err(Fault::of_a_read)?;
             Ok(row.map(|row| rows::trading_state(&mut super::Columns::of(&row))).transpose()?)
         })
     }
 
     /// Not under the fence: whoever stops trading stops it, and the epoch alone says which word is the newest.
-    fn set_trading_state(&self, record: TradingStateRecord) -> BoxFuture<'_, Result<(), LedgerError>> {
+    fn set_trading_state(&self, record: TradingStateRecord) -> BoxFuture<'_, Result<TradingStateRecord, LedgerError>> {
         answer(async move {
-            let sql =
-                "INSERT INTO trading_state (id, state, epoch, since_us, by, reason) VALUES (1, $1, $2, $3, $4, $5)
-                       ON CONFLICT (id) DO UPDATE SET state = excluded.state, epoch = excluded.epoch,
-                              since_us = excluded.since_us, by = excluded.by, reason = excluded.reason
-                        WHERE excluded.epoch >= trading_state.epoch";
-            let statement = query(sql)
+            let sql = format!("SELECT {TRADING_STATE_COLUMNS} FROM set_trading_state($1, $2, $3, $4, $5)");
+            let statement = query(AssertSqlSafe(sql))
                 .bind(record.state.as_str())
                 .bind(to_column(record.epoch)?)
                 .bind(record.since.micros())
                 .bind(clean(&record.by).into_owned())
                 .bind(record.reason.as_deref().map(|reason| clean(reason).into_owned()));
-            self.control(statement).await.map(drop)
+            let row = self.control(statement).await?;
+            let row = row.ok_or_else(|| Fault::Corrupt("a trading state was written and is not there".to_owned()))?;
+            Ok(rows::trading_state(&mut super::Columns::of(&row))?)
         })
     }
 
@@ -120,12 +132,27 @@ impl Ledger for PostgresStore {
     fn ping(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
         answer(async move { self.control(query("UPDATE pulse SET at = clock_timestamp()")).await.map(drop) })
     }
+
+    fn lease(&self) -> Option<&dyn Lease> {
+        Some(self)
+    }
 }
 
-/// The account of a user: its snapshot, corrected by the counters that the ledger admits by.
-fn account(cells: &mut dyn Cells) -> Result<Account, Unreadable> {
-    let snapshot: Account = cells.json()?;
-    let (open, reserved, day) = (cells.money()?, cells.money()?, cells.int()?);
+/// What the stored snapshot is compared with: the version and the SHA-256 of the text that it would be.
+fn proof_of(account: &Account) -> Result<(i64, Vec<u8>), Unreadable> {
+    Ok((to_column(account.version)?, Sha256::digest(to_json(account)?).to_vec()))
+}
+
+/// The account of a user: its snapshot, corrected by the counters that the ledger admits by. No snapshot is sent when the
+/// one at hand was proven to be it.
+fn account(cells: &mut dyn Cells, at_hand: Option<Arc<Account>>) -> Result<Account, Unreadable> {
+    let snapshot: Account = match (cells.maybe_json()?, at_hand) {
+        (Some(stored), _) => stored,
+        (None, Some(proven)) => Arc::unwrap_or_clone(proven),
+        (None, None) => return Err(Unreadable("an account has no snapshot".to_owned())),
+    };
+    let (realized, open, reserved) = (cells.money()?, cells.money()?, cells.money()?);
+    let day = cells.int()?;
     let net = cells.maybe_int()?.map(Money::from_steps);
     let timeframes = cells.maybe_json()?;
     if day != i64::from(snapshot.today.day.0) {
@@ -136,7 +163,7 @@ fn account(cells: &mut dyn Cells) -> Result<Account, Unreadable> {
         net: net.unwrap_or_default(),
         timeframes: timeframes.unwrap_or_default(),
     });
-    Ok(snapshot.corrected(LedgerRisk { open, reserved, today }))
+    Ok(snapshot.corrected(LedgerRisk { realized, open, reserved, today }))
 }
 
 fn unfinished(cells: &mut dyn Cells) -> Result<UnfinishedSignal, Unreadable> {

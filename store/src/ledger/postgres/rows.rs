@@ -58,6 +58,6 @@ impl Cells for Columns<'_> {
 
 /// The one character that a text here cannot hold, replaced by its picture. A venue may call a trade what it likes; its fill is
 /// recorded all the same. (JSON writes that character in another way.)
-pub(super) fn clean(text: &str) -> Cow<'_, str> {
+pub(in crate::ledger) fn clean(text: &str) -> Cow<'_, str> {
     if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{2400}")) } else { Cow::Borrowed(text) }
 }

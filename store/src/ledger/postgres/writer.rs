@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::FutureExt;
 use nexus_actors::ports::{CommitVerdict, Probe, Step, TurnRecord};
@@ -23,8 +23,6 @@ use super::lease::Fence;
 
 /// How often a batch is tried again that the database has ended because two transactions waited for each other.
 const RETRIES_MAX: u32 = 5;
-/// Beyond the database's own bound on a statement: then it is not the statement that hangs.
-const GRACE: Duration = Duration::from_secs(2);
 /// Signals that are remembered as recorded; when there are more, the memory begins anew.
 const RECORDED_MAX: usize = 4_096;
 
@@ -136,7 +134,7 @@ impl Committer {
     /// One call, one transaction. The connection is kept only when the database has answered on it.
     async fn attempt(&mut self, batch: &Batch) -> Result<batch::Answer, Fault> {
         let mut connection = self.connection().await?;
-        let patience = self.sessions.options.statement_timeout + GRACE;
+        let patience = self.sessions.patience();
         let probe = self.probe.clone().filter(|_| batch.decides());
         let called = async {
             let statement = batch.statement(&self.call, self.fence.get());

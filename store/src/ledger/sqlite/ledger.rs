@@ -31,7 +31,12 @@ impl Ledger for SqliteStore {
         answer(self.write(move |connection| commit::commit(connection, &batch, probe.as_deref())))
     }
 
-    fn load_account(&self, user: UserId) -> BoxFuture<'_, Result<Option<Account>, LedgerError>> {
+    /// The snapshot at hand is not looked at: the file is as near as it is, and reading it is cheaper than proving.
+    fn load_account(
+        &self,
+        user: UserId,
+        _at_hand: Option<Arc<Account>>,
+    ) -> BoxFuture<'_, Result<Option<Account>, LedgerError>> {
         answer(self.read(move |moment| read::account(moment, user)))
     }
 
@@ -76,23 +81,26 @@ impl Ledger for SqliteStore {
         answer(self.read(read::trading_state))
     }
 
-    fn set_trading_state(&self, record: TradingStateRecord) -> BoxFuture<'_, Result<(), LedgerError>> {
+    fn set_trading_state(&self, record: TradingStateRecord) -> BoxFuture<'_, Result<TradingStateRecord, LedgerError>> {
         answer(self.write(move |connection| {
             transact(connection, |transaction| {
+                let held = read::trading_state(transaction)?;
+                if let Some(held) = held.filter(|held| (held.epoch, held.state) > (record.epoch, record.state)) {
+                    return Ok(held);
+                }
+                let values = params![
+                    record.state.as_str(),
+                    to_column(record.epoch)?,
+                    record.since.micros(),
+                    record.by,
+                    record.reason
+                ];
                 transaction.execute(
-                    "INSERT INTO trading_state (id, state, epoch, since_us, by, reason) VALUES (1, ?1, ?2, ?3, ?4, ?5)
-                     ON CONFLICT (id) DO UPDATE SET state = excluded.state, epoch = excluded.epoch,
-                            since_us = excluded.since_us, by = excluded.by, reason = excluded.reason
-                      WHERE excluded.epoch >= trading_state.epoch",
-                    params![
-                        record.state.as_str(),
-                        to_column(record.epoch)?,
-                        record.since.micros(),
-                        record.by,
-                        record.reason
-                    ],
+                    "INSERT OR REPLACE INTO trading_state (id, state, epoch, since_us, by, reason)
+                     VALUES (1, ?1, ?2, ?3, ?4, ?5)",
+                    values,
                 )?;
-                Ok::<_, Fault>(())
+                Ok::<_, Fault>(record)
             })
         }))
     }

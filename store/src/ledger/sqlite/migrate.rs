@@ -8,6 +8,7 @@ use std::cmp::Ordering;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::OpenError;
+use crate::ledger::Migrated;
 
 struct Migration {
     name: &'static str,
@@ -18,6 +19,7 @@ struct Migration {
 const MIGRATIONS: &[Migration] = &[
     Migration { name: "ledger", text: include_str!("../../../../migrations/sqlite/0001_ledger.sql") },
     Migration { name: "views", text: include_str!("../../../../migrations/sqlite/0002_views.sql") },
+    Migration { name: "identity", text: include_str!("../../../../migrations/sqlite/0003_identity.sql") },
 ];
 
 const APPLIED: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -28,18 +30,21 @@ const APPLIED: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
 ) STRICT";
 
 /// Brings the schema up to date, or says why this program must not touch the file.
-pub(super) fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
+pub(super) fn migrate(connection: &mut Connection) -> Result<Migrated, OpenError> {
     // The lock is taken before looking: two processes that start at once do not both apply.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     transaction.execute_batch(APPLIED)?;
-    refuse_newer(&transaction)?;
+    let (from, to) = versions(&transaction)?;
+    if from > to {
+        return Err(OpenError::NewerSchema { found: from, known: to });
+    }
     transaction.commit()?;
     for (version, migration) in (1..).zip(MIGRATIONS) {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         apply(&transaction, version, migration)?;
         transaction.commit()?;
     }
-    Ok(())
+    Ok(Migrated { from, to })
 }
 
 /// Says whether the schema is exactly the one that this program knows, and changes nothing.
@@ -68,13 +73,6 @@ fn versions(connection: &Connection) -> Result<(i64, i64), OpenError> {
 fn applied(connection: &Connection, version: i64) -> Result<Option<String>, OpenError> {
     let sql = "SELECT text FROM schema_migrations WHERE version = ?1";
     Ok(connection.query_row(sql, [version], |row| row.get(0)).optional()?)
-}
-
-fn refuse_newer(transaction: &Transaction<'_>) -> Result<(), OpenError> {
-    match versions(transaction)? {
-        (found, known) if found > known => Err(OpenError::NewerSchema { found, known }),
-        _ => Ok(()),
-    }
 }
 
 fn apply(transaction: &Transaction<'_>, version: i64, migration: &Migration) -> Result<(), OpenError> {

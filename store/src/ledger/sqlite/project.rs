@@ -14,7 +14,7 @@ use crate::ledger::touched::{Position, Touched};
 
 /// Writes the rows that the turn touched.
 pub(super) fn project(transaction: &Transaction<'_>, record: &TurnRecord) -> Result<(), Fault> {
-    let touched = Touched::by(record);
+    let touched = Touched::by(&record.turn.events, &record.after);
     for (venue, fill) in touched.fills {
         insert_fill(transaction, record.user, venue, fill)?;
     }

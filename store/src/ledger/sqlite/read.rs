@@ -49,13 +49,13 @@ pub(super) fn ids(moment: &Connection, sql: &str, keys: impl Params) -> Result<V
 
 /// The account of a user: its snapshot, corrected by the counters that the ledger admits by.
 pub(super) fn account(moment: &Connection, user: UserId) -> Result<Option<Account>, Fault> {
-    let sql = "SELECT snapshot, open_e8, reserved_e8 FROM accounts WHERE user_id = ?1";
+    let sql = "SELECT snapshot, net_realized_e8, open_e8, reserved_e8 FROM accounts WHERE user_id = ?1";
     let found = first(moment, sql, params![user.to_string()], |columns| {
-        Ok((columns.json::<Account>()?, columns.money()?, columns.money()?))
+        Ok((columns.json::<Account>()?, [columns.money()?, columns.money()?, columns.money()?]))
     })?;
-    let Some((snapshot, open, reserved)) = found else { return Ok(None) };
+    let Some((snapshot, [realized, open, reserved])) = found else { return Ok(None) };
     let today = today(moment, user, snapshot.today.day)?;
-    Ok(Some(snapshot.corrected(LedgerRisk { open, reserved, today })))
+    Ok(Some(snapshot.corrected(LedgerRisk { realized, open, reserved, today })))
 }
 
 fn today(moment: &Connection, user: UserId, day: Day) -> Result<Option<Today>, Fault> {
