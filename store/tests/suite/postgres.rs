@@ -677,3 +677,26 @@ async fn no_list_reads_a_whole_table() {
                        WHERE seq_scan > 0 AND relname NOT IN ('schema_migrations', 'lease', 'pulse')";
     assert_eq!(line(raw, read_whole).await, "");
 }
+
+#[tokio::test]
+async fn what_is_committed_is_on_the_disk_whatever_the_database_was_set_to() {
+    let database = PostgresDatabase::fresh().await;
+    let raw = &mut database.raw().await;
+    let name = line(raw, "SELECT current_database()::text").await;
+    for (set, expected) in [("off", "on"), ("remote_apply", "remote_apply")] {
+        execute(raw, &format!("ALTER DATABASE {name} SET synchronous_commit = {set}")).await;
+        let another = database.another().await;
+        // The store's own session tells what it is set to.
+        execute(
+            raw,
+            "CREATE OR REPLACE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS
+                 $$ BEGIN UPDATE trading_state SET by = current_setting('synchronous_commit') WHERE id = 1; RETURN NULL; END $$;
+             DROP TRIGGER IF EXISTS tell ON pulse;
+             CREATE TRIGGER tell AFTER UPDATE ON pulse FOR EACH STATEMENT EXECUTE FUNCTION tell();
+             INSERT INTO trading_state VALUES (1, 'active', 1, 0, '', NULL) ON CONFLICT DO NOTHING",
+        )
+        .await;
+        another.ping().await.unwrap();
+        assert_eq!(line(raw, "SELECT by FROM trading_state").await, expected, "set to {set}");
+    }
+}
