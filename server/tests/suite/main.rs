@@ -6,6 +6,7 @@ mod check_ledger;
 mod cli;
 mod engine;
 mod examples;
+mod hot_state;
 mod kill_switch;
 mod lifetime;
 mod promises;
@@ -16,6 +17,9 @@ mod promises_races;
 mod promises_stops;
 mod replay;
 mod roles;
+#[allow(dead_code, reason = "each suite needs only a part of it")]
+#[path = "../../../store/tests/suite/servers.rs"]
+mod servers;
 mod sessions;
 mod signals;
 mod sim_clock;

@@ -13,10 +13,12 @@ mod directory_contract;
 #[macro_use]
 mod hot_contract;
 
+mod hot_reference;
 mod memory;
 mod postgres;
 mod postgres_races;
 mod redis;
 mod server;
+#[allow(dead_code, reason = "each suite needs only a part of it")]
 mod servers;
 mod sqlite;

@@ -204,4 +204,9 @@ impl Server {
     pub fn save(&self) {
         assert_eq!(self.say("SAVE"), "+OK");
     }
+
+    /// What was saved.
+    pub fn dump(&self) -> PathBuf {
+        self.data.join("dump.rdb")
+    }
 }
