@@ -15,6 +15,7 @@ mod replay_contract;
 #[macro_use]
 mod hot_contract;
 
+mod hot_reference;
 mod memory;
 mod postgres;
 mod postgres_races;
