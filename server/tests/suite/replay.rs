@@ -210,7 +210,7 @@ fn alter(path: &Path, sql: &str) {
 
 /// Somebody writes into a user's counters while the engine is away. That is a difference until the engine has seen it and a
 /// turn has told of it; then it is shown, and is none. What is altered afterwards is found as before.
-fn others_write(settings: &[(&str, &str)], sql: impl Fn(&str)) {
+fn others_write(ledger: &str, settings: &[(&str, &str)], sql: impl Fn(&str)) {
     let folder = tempfile::tempdir().expect("a folder");
     let engine = Engine::simulated_on(tempfile::tempdir().expect("a folder"), settings);
     let client = start_replay(engine.data_dir(), &engine.base, &first_bars(300, folder.path()), &[]);
@@ -248,6 +248,11 @@ fn others_write(settings: &[(&str, &str)], sql: impl Fn(&str)) {
     let report: Value = serde_json::from_str(&replay(&["--json"]).1).expect("JSON");
     assert_eq!((&report["corrections"][0]["times"], &report["differences"]), (&json!(1), &json!([])));
 
+    let check = Command::new("python3").args([CHECK, ledger]).output().expect("python3 runs");
+    let words = String::from_utf8_lossy(&check.stdout).into_owned();
+    assert!(check.status.success(), "{words}{}", String::from_utf8_lossy(&check.stderr));
+    assert!(words.contains("--  corrections by what others have written: 1"), "{words}");
+
     sql(&format!("UPDATE accounts SET net_realized_e8 = net_realized_e8 + 1 WHERE {user}"));
     let report: Value = serde_json::from_str(&replay(&["--json"]).1).expect("JSON");
     let found = &report["differences"][0];
@@ -259,7 +264,7 @@ fn what_others_write_into_a_file_is_told_of() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("ledger.db");
     let url = format!("sqlite://{}", path.display());
-    others_write(&[("DATABASE_URL", &url)], |sql| {
+    others_write(path.to_str().expect("a path"), &[("DATABASE_URL", &url)], |sql| {
         assert_eq!(Connection::open(&path).expect("opened").execute(sql, []), Ok(1));
     });
 }
@@ -278,7 +283,7 @@ fn what_others_write_into_a_server_is_told_of() {
     };
     run(&server, format!("CREATE DATABASE {name}"));
     let url = nexus_testbed::with_database(&server, &name);
-    others_write(&[("DATABASE_URL", &url)], |sql| assert_eq!(run(&url, sql.to_owned()), 1));
+    others_write(&url, &[("DATABASE_URL", &url)], |sql| assert_eq!(run(&url, sql.to_owned()), 1));
     run(&server, format!("DROP DATABASE {name} WITH (FORCE)"));
 }
 
