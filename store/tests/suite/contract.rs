@@ -33,6 +33,8 @@ pub trait Place: Sized {
     /// A new, empty one.
     async fn fresh() -> Self;
     fn hot(&self) -> &Self::Hot;
+    /// Waits until what was put can be read.
+    async fn settle(&self);
 }
 
 /// Makes a test of each case, run against one implementation.

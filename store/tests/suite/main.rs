@@ -18,5 +18,7 @@ mod hot_contract;
 mod memory;
 mod postgres;
 mod postgres_races;
+mod postgres_schema;
+mod redis;
 mod server;
 mod sqlite;

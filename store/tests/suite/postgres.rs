@@ -551,11 +551,11 @@ async fn the_schema_is_made_once_by_whoever_comes_first_and_never_misread() {
     let (url, options) = (database.url(), options());
     let opened = futures::future::join_all((0..4).map(|_| PostgresStore::open(&url, &options))).await;
     opened.into_iter().for_each(|store| drop(store.unwrap()));
-    assert_eq!(number(raw, "SELECT count(*) FROM schema_migrations").await, 3);
+    assert_eq!(number(raw, "SELECT count(*) FROM schema_migrations").await, 4);
 
     execute(raw, "INSERT INTO schema_migrations VALUES (99, 'later', now(), '')").await;
     let opened = PostgresStore::open(&url, &options).await.err();
-    assert!(matches!(opened, Some(PostgresOpenError::NewerSchema { found: 99, known: 3 })), "{opened:?}");
+    assert!(matches!(opened, Some(PostgresOpenError::NewerSchema { found: 99, known: 4 })), "{opened:?}");
     execute(raw, "DELETE FROM schema_migrations WHERE version = 99").await;
     execute(raw, "UPDATE schema_migrations SET text = text || ' ' WHERE version = 2").await;
     let opened = PostgresStore::open(&url, &options).await.err();
@@ -616,7 +616,7 @@ async fn a_database_that_takes_no_writes_is_unavailable_until_it_does_again() {
 pub async fn read_again(store: &PostgresStore) -> Account {
     let began = Instant::now();
     loop {
-        match store.load_account(user_id(1)).await {
+        match store.load_account(user_id(1), None).await {
             Ok(account) => return account.expect("the user has an account"),
             Err(LedgerError::Unavailable(_)) if began.elapsed() < Duration::from_secs(5) => {}
             Err(error) => panic!("{error}"),
@@ -662,7 +662,7 @@ async fn no_list_reads_a_whole_table() {
     assert_eq!(store.unfinished_signals().await.unwrap().len(), 1);
     assert_eq!(store.users_with_open_business().await.unwrap(), [user_id(1)]);
     assert_eq!(store.subscribers(FeedId(Uuid::from_u128(100_001))).await.unwrap().len(), 200);
-    assert!(store.load_account(user).await.unwrap().is_some());
+    assert!(store.load_account(user, None).await.unwrap().is_some());
 
     let database = database.reopen().await;
     let raw = &mut database.raw().await;

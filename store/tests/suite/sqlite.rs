@@ -123,7 +123,10 @@ fn the_folder_and_the_file_are_made_and_migrated_once() {
         .unwrap()
         .map(Result::unwrap)
         .collect();
-    assert_eq!(applied, [(1, "ledger".to_owned()), (2, "views".to_owned())]);
+    assert_eq!(
+        applied,
+        [(1, "ledger"), (2, "views"), (3, "identity")].map(|(version, name)| (version, name.to_owned()))
+    );
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -161,7 +164,7 @@ async fn a_newer_schema_is_refused() {
     let path = file.path();
     let folder = file.close();
     let opened = SqliteStore::open(&path).err();
-    assert!(matches!(opened, Some(OpenError::NewerSchema { found: 99, known: 2 })), "{opened:?}");
+    assert!(matches!(opened, Some(OpenError::NewerSchema { found: 99, known: 3 })), "{opened:?}");
     drop(folder);
 }
 
