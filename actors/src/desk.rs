@@ -542,7 +542,7 @@ pub(crate) fn step_copy(
 }
 
 async fn read(shared: &Shared, user: UserId, signals: &[SignalId]) -> Loaded {
-    let account = shared.ledger.load_account(user).await?;
+    let account = shared.load_account(user).await?;
     let mut decisions = HashMap::new();
     for signal in signals {
         let decided = shared.ledger.decisions_on(*signal).await?;

@@ -10,12 +10,13 @@ use compact_str::CompactString;
 use futures::future::BoxFuture;
 use nexus_engine::account::{Account, Context, Decision, Input, Turn};
 use nexus_engine::gate::TradingState;
-use nexus_engine::ids::{ClientOrderId, DecisionId, FeedId, SignalId, Symbol, Timestamp, UserId};
+use nexus_engine::ids::{ClientOrderId, DecisionId, FeedId, SignalId, Symbol, Timeframe, Timestamp, UserId};
 use nexus_engine::instrument::Mark;
 use nexus_engine::order::{OrderRequest, Report};
-use nexus_engine::signal::Signal;
+use nexus_engine::signal::{Side, Signal};
 use nexus_engine::units::Money;
 use thiserror::Error;
+use tokio::sync::watch;
 
 /// What time it is for trading: the wall, or the newest mark of a simulated run.
 pub trait Clock: Send + Sync + 'static {
@@ -150,8 +151,14 @@ pub trait Ledger: Send + Sync + 'static {
     /// Turns of one account stand in the order of their versions. A turn that is not committed does not fail its neighbours.
     fn commit(&self, batch: Vec<TurnRecord>) -> BoxFuture<'_, Result<Vec<CommitVerdict>, LedgerError>>;
 
-    /// The account of a user as the ledger holds it: its snapshot, corrected by the counters that the ledger admits by.
-    fn load_account(&self, user: UserId) -> BoxFuture<'_, Result<Option<Account>, LedgerError>>;
+    /// The account of a user as the ledger holds it: its snapshot, corrected by the counters that the ledger admits by. A
+    /// snapshot that is at hand may spare the way of the stored one, if the ledger proves it to be the same: by its version
+    /// and by its content.
+    fn load_account(
+        &self,
+        user: UserId,
+        at_hand: Option<Arc<Account>>,
+    ) -> BoxFuture<'_, Result<Option<Account>, LedgerError>>;
 
     /// Records a signal before its first decision (a fan-out too large for one batch, or one without subscribers).
     /// A signal that is recorded already stays as it is.
@@ -232,12 +239,85 @@ pub struct Holder {
     pub renewed_ago: Duration,
 }
 
+/// A duplicate window that an acceptance has armed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ArmedWindow {
+    /// Whose.
+    pub user: UserId,
+    /// What was accepted.
+    pub symbol: Symbol,
+    /// Which way.
+    pub side: Side,
+    /// From which bars.
+    pub timeframe: Timeframe,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// How long the window is.
+    pub lasts: Duration,
+}
+
+/// The complete answer to a signal: every decision on it is durable.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeptAnswer {
+    /// The parsed signal: an answer is only an answer to what says the same.
+    pub signal: Arc<Signal>,
+    /// The decisions.
+    pub decisions: Vec<Arc<Decision>>,
+}
+
+/// Failed logins of one name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct LoginFailures {
+    /// How many since the last good one.
+    pub count: u32,
+    /// When they are forgotten, unless another one comes.
+    pub forgotten_in: Duration,
+}
+
+/// What an instance is to the accounts of a ledger.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum InstanceRole {
+    /// It decides.
+    Owner,
+    /// It waits.
+    Standby,
+}
+
+/// An instance that runs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Presence {
+    /// Its name.
+    pub name: CompactString,
+    /// What it is.
+    pub role: InstanceRole,
+    /// The fence under which it owns; zero when it does not.
+    pub fence: u64,
+    /// Since when it is that.
+    pub since: Timestamp,
+}
+
 /// The fast projection: never the only memory (promise P8).
+///
+/// It may be away, empty, or as of yesterday at any time. So nothing that is read from it admits anything, decides anything
+/// or makes a revoked token good: the ledger proves a snapshot, refuses a repeat and holds the cap, and what restricts
+/// (revoked tokens, failed logins) is in the memory of the process as well. No `put` waits for anything.
 pub trait HotState: Send + Sync + 'static {
+    /// Whether it answers and takes writes. For health checks.
+    fn is_up(&self) -> bool;
+
+    /// Changes whenever somebody may have changed the trading state: look at the ledger now. A hint can be lost.
+    fn hints(&self) -> watch::Receiver<u64>;
+
+    /// Keeps the trading state that the ledger holds, and gives the hint; an older epoch never replaces a newer one.
+    fn put_trading_state(&self, record: TradingStateRecord);
+
+    /// The newest trading state that is at hand.
+    fn trading_state(&self) -> BoxFuture<'_, Option<TradingStateRecord>>;
+
     /// Keeps the newest committed snapshot of an account; an older version never replaces a newer one.
     fn put_account(&self, account: Arc<Account>);
 
-    /// The newest snapshot that is at hand.
+    /// The newest snapshot that is at hand. Only the ledger can say whether it is true.
     fn account(&self, user: UserId) -> BoxFuture<'_, Option<Arc<Account>>>;
 
     /// Forgets a user's snapshot: it was proven wrong.
@@ -249,11 +329,45 @@ pub trait HotState: Send + Sync + 'static {
     /// The newest mark of a symbol.
     fn mark(&self, symbol: &Symbol) -> BoxFuture<'_, Option<Mark>>;
 
+    /// Keeps a duplicate window for as long as it lasts; an older acceptance never replaces a newer one.
+    fn arm_duplicate_window(&self, window: ArmedWindow);
+
+    /// When an acceptance last armed the window of this user, symbol, side and timeframe, if it still lasts.
+    fn duplicate_window<'a>(
+        &'a self,
+        user: UserId,
+        symbol: &'a Symbol,
+        side: Side,
+        timeframe: Timeframe,
+    ) -> BoxFuture<'a, Option<Timestamp>>;
+
+    /// Keeps the complete answer to a signal for some minutes. One that is too large is left to the ledger.
+    fn put_answer(&self, answer: KeptAnswer);
+
+    /// The complete answer to a signal, if it was given lately.
+    fn answer(&self, signal: SignalId) -> BoxFuture<'_, Option<KeptAnswer>>;
+
     /// Remembers that a token is revoked until it would have expired anyway (seconds since the epoch).
     fn revoke_token(&self, token_id: CompactString, until_unix_s: i64);
 
     /// Whether a token is known to be revoked.
-    fn is_revoked(&self, token_id: &str) -> BoxFuture<'_, bool>;
+    fn is_revoked<'a>(&'a self, token_id: &'a str) -> BoxFuture<'a, bool>;
+
+    /// Counts a failed login of a name, whether or not anybody is called that; returns the count with it. The count is
+    /// forgotten when none has come for `window`.
+    fn login_failed<'a>(&'a self, name: &'a str, window: Duration) -> BoxFuture<'a, LoginFailures>;
+
+    /// The failed logins of a name.
+    fn login_failures<'a>(&'a self, name: &'a str) -> BoxFuture<'a, LoginFailures>;
+
+    /// Forgets the failed logins of a name: its owner is in.
+    fn forget_login_failures<'a>(&'a self, name: &'a str) -> BoxFuture<'a, ()>;
+
+    /// Says that this instance runs, from now on until it does not any more; a later word replaces an earlier one.
+    fn announce(&self, presence: Presence);
+
+    /// The instances that were heard of in the last seconds, by name.
+    fn instances(&self) -> BoxFuture<'_, Vec<Presence>>;
 }
 
 /// Why a venue call did not succeed.

@@ -138,12 +138,19 @@ impl Shared {
         }
     }
 
+    /// The account of a user as the ledger holds it. What the hot state has of it is handed to the ledger, which alone can
+    /// say whether it is true.
+    pub(crate) async fn load_account(&self, user: UserId) -> Result<Option<Account>, LedgerError> {
+        let at_hand = self.hot.account(user).await;
+        self.ledger.load_account(user, at_hand).await
+    }
+
     /// The newest committed state of an account; one that is not in memory, as its risk actor would take it up.
     pub(crate) async fn newest_account(&self, user: UserId) -> Result<Option<Arc<Account>>, LedgerError> {
         if let Some(account) = self.registry.committed(user) {
             return Ok(Some(account));
         }
-        let loaded = self.ledger.load_account(user).await?;
+        let loaded = self.load_account(user).await?;
         Ok(loaded.map(|mut account| {
             account.limits = account.limits.tightened_to(&self.settings.ceilings);
             account.quarantined |= account.check().is_err();

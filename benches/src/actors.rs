@@ -112,7 +112,7 @@ impl Bench {
         let engine = Engine::start(Parts {
             clock: Arc::clone(&clock) as _,
             ledger: Arc::clone(&ledger) as _,
-            hot: Arc::new(NoHotState),
+            hot: Arc::new(NoHotState::default()),
             tenure: None,
             venues: vec![Arc::new(RejectingVenue)],
             instruments: markets.iter().map(|market| Arc::clone(&market.instrument)).collect(),

@@ -7,22 +7,25 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use compact_str::CompactString;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, ready};
 use nexus_actors::ports::{
-    CancelReply, Clock, CommitVerdict, HotState, Ledger, LedgerError, SendPermit, SignalRecord, SubmitReply,
-    TradingStateRecord, TurnRecord, UnfinishedSignal, Venue, VenueError, VenueOrder,
+    ArmedWindow, CancelReply, Clock, CommitVerdict, HotState, KeptAnswer, Ledger, LedgerError, LoginFailures, Presence,
+    SendPermit, SignalRecord, SubmitReply, TradingStateRecord, TurnRecord, UnfinishedSignal, Venue, VenueError,
+    VenueOrder,
 };
 use nexus_engine::account::Account;
-use nexus_engine::ids::{ClientOrderId, DecisionId, FeedId, SignalId, Symbol, Timestamp, UserId};
+use nexus_engine::ids::{ClientOrderId, DecisionId, FeedId, SignalId, Symbol, Timeframe, Timestamp, UserId};
 use nexus_engine::instrument::Mark;
 use nexus_engine::order::{OrderRequest, Report};
+use nexus_engine::signal::Side;
 use nexus_engine::turn::{Decision, Event};
 use parking_lot::Mutex;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::watch;
 
 use crate::world::START;
 
@@ -78,7 +81,11 @@ impl Ledger for MemoryLedger {
         at_once(verdicts.collect())
     }
 
-    fn load_account(&self, user: UserId) -> BoxFuture<'_, Result<Option<Account>, LedgerError>> {
+    fn load_account(
+        &self,
+        user: UserId,
+        _at_hand: Option<Arc<Account>>,
+    ) -> BoxFuture<'_, Result<Option<Account>, LedgerError>> {
         at_once(self.accounts.lock().get(&user).map(|account| Account::clone(account)))
     }
 
@@ -125,9 +132,26 @@ impl Ledger for MemoryLedger {
 }
 
 /// Keeps nothing: the actors hold what they need.
-pub struct NoHotState;
+#[derive(Default)]
+pub struct NoHotState {
+    hints: watch::Sender<u64>,
+}
 
 impl HotState for NoHotState {
+    fn is_up(&self) -> bool {
+        true
+    }
+
+    fn hints(&self) -> watch::Receiver<u64> {
+        self.hints.subscribe()
+    }
+
+    fn put_trading_state(&self, _record: TradingStateRecord) {}
+
+    fn trading_state(&self) -> BoxFuture<'_, Option<TradingStateRecord>> {
+        ready(None).boxed()
+    }
+
     fn put_account(&self, _account: Arc<Account>) {}
 
     fn account(&self, _user: UserId) -> BoxFuture<'_, Option<Arc<Account>>> {
@@ -142,10 +166,46 @@ impl HotState for NoHotState {
         ready(None).boxed()
     }
 
+    fn arm_duplicate_window(&self, _window: ArmedWindow) {}
+
+    fn duplicate_window<'a>(
+        &'a self,
+        _user: UserId,
+        _symbol: &'a Symbol,
+        _side: Side,
+        _timeframe: Timeframe,
+    ) -> BoxFuture<'a, Option<Timestamp>> {
+        ready(None).boxed()
+    }
+
+    fn put_answer(&self, _answer: KeptAnswer) {}
+
+    fn answer(&self, _signal: SignalId) -> BoxFuture<'_, Option<KeptAnswer>> {
+        ready(None).boxed()
+    }
+
     fn revoke_token(&self, _token_id: CompactString, _until_unix_s: i64) {}
 
-    fn is_revoked(&self, _token_id: &str) -> BoxFuture<'_, bool> {
+    fn is_revoked<'a>(&'a self, _token_id: &'a str) -> BoxFuture<'a, bool> {
         ready(false).boxed()
+    }
+
+    fn login_failed<'a>(&'a self, _name: &'a str, _window: Duration) -> BoxFuture<'a, LoginFailures> {
+        ready(LoginFailures::default()).boxed()
+    }
+
+    fn login_failures<'a>(&'a self, _name: &'a str) -> BoxFuture<'a, LoginFailures> {
+        ready(LoginFailures::default()).boxed()
+    }
+
+    fn forget_login_failures<'a>(&'a self, _name: &'a str) -> BoxFuture<'a, ()> {
+        ready(()).boxed()
+    }
+
+    fn announce(&self, _presence: Presence) {}
+
+    fn instances(&self) -> BoxFuture<'_, Vec<Presence>> {
+        ready(Vec::new()).boxed()
     }
 }
 

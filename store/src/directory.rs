@@ -10,6 +10,7 @@ use nexus_engine::ids::{FeedId, Symbol, Timestamp, UserId};
 use nexus_engine::instrument::Currency;
 use nexus_engine::units::{Money, Price, Quantity};
 use thiserror::Error;
+use uuid::Uuid;
 
 /// Why the directory did not do as asked.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
@@ -235,6 +236,9 @@ pub trait Directory: Send + Sync + 'static {
     fn subscribe(&self, feed: FeedId, user: UserId, at: Timestamp) -> Reply<'_, ()>;
     /// Ends that. Idempotent.
     fn unsubscribe(&self, feed: FeedId, user: UserId) -> Reply<'_, ()>;
+
+    /// The name of this ledger, drawn once: what is copied from it is kept under this name.
+    fn ledger_id(&self) -> Reply<'_, Uuid>;
 
     /// Remembers a revoked token until it would have expired anyway.
     fn revoke_token(&self, token_id: &str, until_unix_s: i64) -> Reply<'_, ()>;

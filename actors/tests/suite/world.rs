@@ -9,16 +9,19 @@ use compact_str::CompactString;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use nexus_actors::engine::{Engine, Parts, Settings, SignalAnswer, StopRequest, SubmitError};
-use nexus_actors::ports::{Clock, HotState, Probe, Step};
+use nexus_actors::ports::{
+    ArmedWindow, Clock, HotState, KeptAnswer, LoginFailures, Presence, Probe, Step, TradingStateRecord,
+};
 use nexus_engine::account::{Account, Decision, Input, Verdict};
 use nexus_engine::gate::TradingState;
-use nexus_engine::ids::{ClientOrderId, FeedId, Symbol, Timestamp, UserId};
+use nexus_engine::ids::{ClientOrderId, FeedId, SignalId, Symbol, Timeframe, Timestamp, UserId};
 use nexus_engine::instrument::{Instrument, Mark};
 use nexus_engine::limits::Limits;
 use nexus_engine::order::OrderStatus;
-use nexus_engine::signal::{RawSignal, Signal};
+use nexus_engine::signal::{RawSignal, Side, Signal};
 use nexus_engine::units::{Money, Quantity};
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::ledger::MemoryLedger;
@@ -42,19 +45,40 @@ impl Clock for HandClock {
     }
 }
 
-/// Hot state that keeps accounts and marks.
+/// Hot state that keeps what the tree is tested to put there, and gives it back.
 #[derive(Default)]
 pub struct MemoryHot {
     pub accounts: Mutex<HashMap<UserId, Arc<Account>>>,
+    pub answers: Mutex<HashMap<SignalId, KeptAnswer>>,
+    pub windows: Mutex<Vec<ArmedWindow>>,
+    pub state: Mutex<Option<TradingStateRecord>>,
+    pub hints: watch::Sender<u64>,
     marks: Mutex<HashMap<Symbol, Mark>>,
 }
 
+fn at_once<'a, T: Send + 'a>(value: T) -> BoxFuture<'a, T> {
+    std::future::ready(value).boxed()
+}
+
 impl HotState for MemoryHot {
+    fn is_up(&self) -> bool {
+        true
+    }
+    fn hints(&self) -> watch::Receiver<u64> {
+        self.hints.subscribe()
+    }
+    fn put_trading_state(&self, record: TradingStateRecord) {
+        *self.state.lock() = Some(record);
+        self.hints.send_modify(|heard| *heard += 1);
+    }
+    fn trading_state(&self) -> BoxFuture<'_, Option<TradingStateRecord>> {
+        at_once(self.state.lock().clone())
+    }
     fn put_account(&self, account: Arc<Account>) {
         self.accounts.lock().insert(account.user, account);
     }
     fn account(&self, user: UserId) -> BoxFuture<'_, Option<Arc<Account>>> {
-        async move { self.accounts.lock().get(&user).cloned() }.boxed()
+        at_once(self.accounts.lock().get(&user).cloned())
     }
     fn forget_account(&self, user: UserId) {
         self.accounts.lock().remove(&user);
@@ -63,12 +87,42 @@ impl HotState for MemoryHot {
         self.marks.lock().insert(mark.symbol.clone(), mark);
     }
     fn mark(&self, symbol: &Symbol) -> BoxFuture<'_, Option<Mark>> {
-        let mark = self.marks.lock().get(symbol).cloned();
-        async move { mark }.boxed()
+        at_once(self.marks.lock().get(symbol).cloned())
+    }
+    fn arm_duplicate_window(&self, window: ArmedWindow) {
+        self.windows.lock().push(window);
+    }
+    fn duplicate_window<'a>(
+        &'a self,
+        _user: UserId,
+        _symbol: &'a Symbol,
+        _side: Side,
+        _timeframe: Timeframe,
+    ) -> BoxFuture<'a, Option<Timestamp>> {
+        at_once(None)
+    }
+    fn put_answer(&self, answer: KeptAnswer) {
+        self.answers.lock().insert(answer.signal.id, answer);
+    }
+    fn answer(&self, signal: SignalId) -> BoxFuture<'_, Option<KeptAnswer>> {
+        at_once(self.answers.lock().get(&signal).cloned())
     }
     fn revoke_token(&self, _token_id: CompactString, _until_unix_s: i64) {}
-    fn is_revoked(&self, _token_id: &str) -> BoxFuture<'_, bool> {
-        async { false }.boxed()
+    fn is_revoked<'a>(&'a self, _token_id: &'a str) -> BoxFuture<'a, bool> {
+        at_once(false)
+    }
+    fn login_failed<'a>(&'a self, _name: &'a str, _window: Duration) -> BoxFuture<'a, LoginFailures> {
+        at_once(LoginFailures::default())
+    }
+    fn login_failures<'a>(&'a self, _name: &'a str) -> BoxFuture<'a, LoginFailures> {
+        at_once(LoginFailures::default())
+    }
+    fn forget_login_failures<'a>(&'a self, _name: &'a str) -> BoxFuture<'a, ()> {
+        at_once(())
+    }
+    fn announce(&self, _presence: Presence) {}
+    fn instances(&self) -> BoxFuture<'_, Vec<Presence>> {
+        at_once(Vec::new())
     }
 }
 

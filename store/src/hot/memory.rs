@@ -1,36 +1,48 @@
-//! The in-process hot state: newest snapshots, marks and revoked tokens, each in bounded memory.
+//! The in-process hot state: for a process that has no other to share it with.
 //!
-//! Accounts and marks live in two generations: what is new or was asked for is young; when the young are half of what may
-//! be kept, they become the old ones, and the old ones before them are forgotten. That is nearly an LRU for the price of
-//! two maps. Revoked tokens are never forgotten before their time, whatever their number: their number is bounded by the
-//! life of a token and the rate of sign-outs, and the expired ones are cleared out as they come to be half of all.
+//! What it keeps is bounded (`kept.rs` tells how), and gone with the process; the ledger knows what is true. Hints reach
+//! whoever listens in this process.
 
-use std::borrow::Borrow;
-use std::collections::HashMap;
-use std::hash::Hash;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use compact_str::CompactString;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use nexus_actors::ports::HotState;
+use nexus_actors::ports::{ArmedWindow, HotState, KeptAnswer, LoginFailures, Presence, TradingStateRecord};
 use nexus_engine::account::Account;
-use nexus_engine::ids::{Symbol, UserId};
+use nexus_engine::ids::{SignalId, Symbol, Timeframe, Timestamp, UserId};
 use nexus_engine::instrument::Mark;
+use nexus_engine::signal::Side;
 use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::kept::{Failures, Generations, Revoked, name_key};
+use super::keys::{ANSWER_DECISIONS_MAX, ANSWER_KEPT_FOR};
 
 /// Snapshots kept unless told otherwise: at some 4 KiB each, about 400 MB.
 const ACCOUNTS_MAX: usize = 100_000;
 /// Symbols whose mark is kept.
 const MARKS_MAX: usize = 65_536;
-/// Revoked tokens are looked through for expired ones from this number on.
-const TOKENS_SWEEP_MIN: usize = 1_024;
+/// Duplicate windows.
+const WINDOWS_MAX: usize = 65_536;
+/// Answers, at 1 KiB for a single decision.
+const ANSWERS_MAX: usize = 8_192;
+
+type WindowKey = (UserId, Symbol, Side, Timeframe);
 
 /// The hot state of a single process.
 pub struct MemoryHotState {
+    hints: watch::Sender<u64>,
+    trading_state: Mutex<Option<TradingStateRecord>>,
     accounts: Mutex<Generations<UserId, Arc<Account>>>,
     marks: Mutex<Generations<Symbol, Mark>>,
+    windows: Mutex<Generations<WindowKey, (Timestamp, Instant)>>,
+    answers: Mutex<Generations<SignalId, (KeptAnswer, Instant)>>,
     revoked: Mutex<Revoked>,
+    failures: Mutex<Failures>,
+    instances: Mutex<BTreeMap<CompactString, Presence>>,
 }
 
 impl Default for MemoryHotState {
@@ -43,21 +55,52 @@ impl MemoryHotState {
     /// Keeps at most so many snapshots.
     pub fn with_accounts_max(accounts_max: usize) -> Self {
         Self {
+            hints: watch::Sender::new(0),
+            trading_state: Mutex::default(),
             accounts: Mutex::new(Generations::new(accounts_max)),
             marks: Mutex::new(Generations::new(MARKS_MAX)),
-            revoked: Mutex::new(Revoked { until: HashMap::new(), sweep_at: TOKENS_SWEEP_MIN }),
+            windows: Mutex::new(Generations::new(WINDOWS_MAX)),
+            answers: Mutex::new(Generations::new(ANSWERS_MAX)),
+            revoked: Mutex::default(),
+            failures: Mutex::default(),
+            instances: Mutex::default(),
         }
     }
 }
 
+/// An answer that is at hand at once.
+fn at_once<'a, T: Send + 'a>(value: T) -> BoxFuture<'a, T> {
+    std::future::ready(value).boxed()
+}
+
 impl HotState for MemoryHotState {
+    fn is_up(&self) -> bool {
+        true
+    }
+
+    fn hints(&self) -> watch::Receiver<u64> {
+        self.hints.subscribe()
+    }
+
+    fn put_trading_state(&self, record: TradingStateRecord) {
+        let mut held = self.trading_state.lock();
+        if held.as_ref().is_none_or(|held| held.epoch <= record.epoch) {
+            *held = Some(record);
+        }
+        drop(held);
+        self.hints.send_modify(|heard| *heard += 1);
+    }
+
+    fn trading_state(&self) -> BoxFuture<'_, Option<TradingStateRecord>> {
+        at_once(self.trading_state.lock().clone())
+    }
+
     fn put_account(&self, account: Arc<Account>) {
         self.accounts.lock().put(account.user, account, |new, held| new.version >= held.version);
     }
 
     fn account(&self, user: UserId) -> BoxFuture<'_, Option<Arc<Account>>> {
-        let found = self.accounts.lock().get(&user);
-        async move { found }.boxed()
+        at_once(self.accounts.lock().get(&user))
     }
 
     fn forget_account(&self, user: UserId) {
@@ -69,78 +112,64 @@ impl HotState for MemoryHotState {
     }
 
     fn mark(&self, symbol: &Symbol) -> BoxFuture<'_, Option<Mark>> {
-        let found = self.marks.lock().get(symbol);
-        async move { found }.boxed()
+        at_once(self.marks.lock().get(symbol))
+    }
+
+    fn arm_duplicate_window(&self, window: ArmedWindow) {
+        let key = (window.user, window.symbol, window.side, window.timeframe);
+        let armed = (window.accepted_at, Instant::now() + window.lasts);
+        self.windows.lock().put(key, armed, |(new, _), (held, until)| new >= held || *until <= Instant::now());
+    }
+
+    fn duplicate_window<'a>(
+        &'a self,
+        user: UserId,
+        symbol: &'a Symbol,
+        side: Side,
+        timeframe: Timeframe,
+    ) -> BoxFuture<'a, Option<Timestamp>> {
+        let found = self.windows.lock().get(&(user, symbol.clone(), side, timeframe));
+        at_once(found.filter(|(_, until)| *until > Instant::now()).map(|(at, _)| at))
+    }
+
+    fn put_answer(&self, answer: KeptAnswer) {
+        if answer.decisions.len() <= ANSWER_DECISIONS_MAX {
+            let kept = (answer, Instant::now() + ANSWER_KEPT_FOR);
+            self.answers.lock().put(kept.0.signal.id, kept, |_, _| true);
+        }
+    }
+
+    fn answer(&self, signal: SignalId) -> BoxFuture<'_, Option<KeptAnswer>> {
+        let found = self.answers.lock().get(&signal);
+        at_once(found.filter(|(_, until)| *until > Instant::now()).map(|(answer, _)| answer))
     }
 
     fn revoke_token(&self, token_id: CompactString, until_unix_s: i64) {
-        self.revoked.lock().put(token_id, until_unix_s, jiff::Timestamp::now().as_second());
+        self.revoked.lock().put(token_id, until_unix_s);
     }
 
-    fn is_revoked(&self, token_id: &str) -> BoxFuture<'_, bool> {
-        let found = self.revoked.lock().until.contains_key(token_id);
-        async move { found }.boxed()
-    }
-}
-
-/// A bounded map that forgets what was not used for the longest time, roughly.
-struct Generations<K, V> {
-    young: HashMap<K, V>,
-    old: HashMap<K, V>,
-    young_max: usize,
-}
-
-impl<K: Eq + Hash + Clone, V: Clone> Generations<K, V> {
-    fn new(size_max: usize) -> Self {
-        Self { young: HashMap::new(), old: HashMap::new(), young_max: (size_max / 2).max(1) }
+    fn is_revoked<'a>(&'a self, token_id: &'a str) -> BoxFuture<'a, bool> {
+        at_once(self.revoked.lock().contains(token_id))
     }
 
-    /// Keeps `value` unless `replaces` says that the one at hand is better.
-    fn put(&mut self, key: K, value: V, replaces: impl Fn(&V, &V) -> bool) {
-        let held = self.young.get(&key).or_else(|| self.old.get(&key));
-        if held.is_some_and(|held| !replaces(&value, held)) {
-            return;
-        }
-        self.old.remove(&key);
-        self.young.insert(key, value);
-        if self.young.len() >= self.young_max {
-            self.old = std::mem::take(&mut self.young);
-        }
+    fn login_failed<'a>(&'a self, name: &'a str, window: Duration) -> BoxFuture<'a, LoginFailures> {
+        at_once(self.failures.lock().add(&name_key(name), LoginFailures::default(), window))
     }
 
-    fn get<Q>(&mut self, key: &Q) -> Option<V>
-    where
-        K: Borrow<Q>,
-        Q: Eq + Hash + ?Sized,
-    {
-        if let Some(value) = self.young.get(key) {
-            return Some(value.clone());
-        }
-        let (key, value) = self.old.remove_entry(key)?;
-        self.put(key, value.clone(), |_, _| true);
-        Some(value)
+    fn login_failures<'a>(&'a self, name: &'a str) -> BoxFuture<'a, LoginFailures> {
+        at_once(self.failures.lock().get(&name_key(name)))
     }
 
-    fn forget(&mut self, key: &K) {
-        self.young.remove(key);
-        self.old.remove(key);
+    fn forget_login_failures<'a>(&'a self, name: &'a str) -> BoxFuture<'a, ()> {
+        self.failures.lock().forget(&name_key(name));
+        at_once(())
     }
-}
 
-/// Revoked tokens and when each would have expired anyway.
-struct Revoked {
-    until: HashMap<CompactString, i64>,
-    /// The number at which the expired ones are cleared out.
-    sweep_at: usize,
-}
+    fn announce(&self, presence: Presence) {
+        self.instances.lock().insert(presence.name.clone(), presence);
+    }
 
-impl Revoked {
-    fn put(&mut self, token: CompactString, until_unix_s: i64, now_unix_s: i64) {
-        let until = self.until.entry(token).or_insert(until_unix_s);
-        *until = until_unix_s.max(*until);
-        if self.until.len() >= self.sweep_at {
-            self.until.retain(|_, until| *until > now_unix_s);
-            self.sweep_at = (self.until.len() * 2).max(TOKENS_SWEEP_MIN);
-        }
+    fn instances(&self) -> BoxFuture<'_, Vec<Presence>> {
+        at_once(self.instances.lock().values().cloned().collect())
     }
 }

@@ -20,6 +20,7 @@ macro_rules! directory_contract {
             a_rotated_feed_keeps_its_old_webhook_secret_for_a_while,
             a_deleted_feed_frees_its_name_and_key,
             subscriptions_are_idempotent,
+            a_ledger_keeps_its_name,
             revoked_tokens_are_forgotten_when_they_would_have_expired,
             a_list_is_paged_completely_and_in_order,
             a_page_does_not_shift_when_rows_arrive,
@@ -53,7 +54,7 @@ pub async fn a_user_comes_with_an_account<D: Database>(database: D) {
     let expected = credentials(user_id(1), "ann");
     assert_eq!(store.user(user_id(1)).await, Ok(Some(expected.user.clone())));
     assert_eq!(store.credentials("ann").await, Ok(Some(expected)));
-    assert_eq!(store.load_account(user_id(1)).await, Ok(Some(account(user_id(1)))));
+    assert_eq!(store.load_account(user_id(1), None).await, Ok(Some(account(user_id(1)))));
     assert_eq!(store.opened_account(user_id(1)).await, Ok(Some(account(user_id(1)))));
     assert_eq!(store.user(user_id(2)).await, Ok(None));
     assert_eq!(store.credentials("Ann").await, Ok(None));
@@ -65,7 +66,7 @@ pub async fn usernames_are_unique<D: Database>(database: D) {
     make_user(store, user_id(1), "ann").await;
     let again = store.create_user(credentials(user_id(2), "ann"), account(user_id(2))).await;
     assert_eq!(again, Err(DirectoryError::Taken("username")));
-    assert_eq!(store.load_account(user_id(2)).await, Ok(None), "no half of a user is left");
+    assert_eq!(store.load_account(user_id(2), None).await, Ok(None), "no half of a user is left");
     make_user(store, user_id(2), "bob").await;
     let rename = UserChange { username: Some("ann".to_owned()), ..UserChange::default() };
     assert_eq!(store.change_user(user_id(2), rename).await, Err(DirectoryError::Taken("username")));
@@ -156,6 +157,13 @@ pub async fn subscriptions_are_idempotent<D: Database>(database: D) {
     assert_eq!(unknown_user, Err(DirectoryError::Unknown("user")));
     let unknown_feed = store.subscribe(FeedId(Uuid::from_u128(2)), user_id(1), NOON).await;
     assert_eq!(unknown_feed, Err(DirectoryError::Unknown("feed")));
+}
+
+pub async fn a_ledger_keeps_its_name<D: Database>(database: D) {
+    let name = database.store().ledger_id().await.unwrap();
+    assert!(!name.is_nil());
+    let database = database.reopen().await;
+    assert_eq!(database.store().ledger_id().await, Ok(name));
 }
 
 pub async fn revoked_tokens_are_forgotten_when_they_would_have_expired<D: Database>(database: D) {

@@ -11,10 +11,14 @@ mod ledger_contract;
 #[macro_use]
 mod directory_contract;
 #[macro_use]
+mod replay_contract;
+#[macro_use]
 mod hot_contract;
 
 mod memory;
 mod postgres;
 mod postgres_races;
+mod postgres_schema;
+mod redis;
 mod server;
 mod sqlite;

@@ -18,6 +18,8 @@ impl Place for MemoryHotState {
     fn hot(&self) -> &MemoryHotState {
         self
     }
+
+    async fn settle(&self) {}
 }
 
 hot_contract!(MemoryHotState);

@@ -10,7 +10,7 @@ use nexus_engine::limits::Limits;
 use nexus_engine::units::Money;
 use nexus_store::directory::Directory;
 use nexus_store::{PostgresOptions, PostgresStore};
-use nexus_testbed::{private, with_database};
+use nexus_testbed::{Kind, with_database};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::sync::Barrier;
 
@@ -155,7 +155,7 @@ struct Record {
 #[tokio::test]
 async fn what_was_reported_survives_a_crash_of_the_server_and_what_is_in_doubt_is_whole() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Arc::new(private(folder.path()));
+    let server = Arc::new(Kind::Postgres.private(folder.path()));
     let mut connection = PgConnection::connect(&server.url).await.unwrap();
     execute(&mut connection, "CREATE DATABASE crashing").await;
     let url = with_database(&server.url, "crashing");
@@ -251,7 +251,7 @@ async fn check_group(store: &PostgresStore, raw: &mut PgConnection, group: [u128
 #[tokio::test]
 async fn a_decision_made_while_the_server_is_away_is_unavailable_and_can_be_made_again() {
     let folder = tempfile::tempdir().unwrap();
-    let server = private(folder.path());
+    let server = Kind::Postgres.private(folder.path());
     let mut connection = PgConnection::connect(&server.url).await.unwrap();
     execute(&mut connection, "CREATE DATABASE away").await;
     let short = PostgresOptions { connect_timeout: Duration::from_millis(500), ..options() };
@@ -264,7 +264,7 @@ async fn a_decision_made_while_the_server_is_away_is_unavailable_and_can_be_made
     // Nothing had been committed, so there was no connection that could have been lost in the middle.
     let refused = store.commit(vec![turn.clone()]).await;
     assert!(matches!(refused, Err(LedgerError::Unavailable(_))), "{refused:?}");
-    assert!(matches!(store.load_account(user_id(1)).await, Err(LedgerError::Unavailable(_))));
+    assert!(matches!(store.load_account(user_id(1), None).await, Err(LedgerError::Unavailable(_))));
     assert!(matches!(store.ping().await, Err(LedgerError::Unavailable(_))));
     server.start();
     assert_eq!(store.commit(vec![turn]).await, Ok(vec![CommitVerdict::Committed]));

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use nexus_store::{PostgresOptions, PostgresStore};
-use nexus_testbed::{shared, with_database};
+use nexus_testbed::{Kind, with_database};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use uuid::Uuid;
 
@@ -49,7 +49,7 @@ impl Drop for Place {
 
 impl PostgresDatabase {
     pub async fn with(options: &PostgresOptions) -> Self {
-        let server = shared();
+        let server = Kind::Postgres.shared();
         let name = format!("test_{}", Uuid::from_u128(rand::random()).simple());
         let mut connection = PgConnection::connect(&server).await.unwrap();
         copy_template(&mut connection, &server, &name).await;

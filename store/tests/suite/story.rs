@@ -54,7 +54,7 @@ impl<'a, S: Ledger + Directory> Story<'a, S> {
     }
 
     pub async fn load(&self, n: u128) -> Account {
-        let account = self.store.load_account(user_id(n)).await.unwrap().expect("the user has an account");
+        let account = self.store.load_account(user_id(n), None).await.unwrap().expect("the user has an account");
         account.check().unwrap();
         account
     }

@@ -8,6 +8,7 @@ use futures::FutureExt;
 use nexus_engine::account::Account;
 use nexus_engine::ids::{FeedId, SignalId, Timestamp, UserId};
 use sqlx::{AssertSqlSafe, query};
+use uuid::Uuid;
 
 use super::batch::window_us;
 use super::connection::Statement;
@@ -201,6 +202,13 @@ impl Directory for PostgresStore {
         let statement =
             query("DELETE FROM subscriptions WHERE feed_id = $1 AND user_id = $2").bind(feed.0).bind(user.0);
         look(self.change(statement).map(|outcome| outcome.map(drop)))
+    }
+
+    fn ledger_id(&self) -> Reply<'_, Uuid> {
+        look(async move {
+            let row = self.first(query("SELECT ledger FROM ledger_identity"), |cells| cells.uuid()).await?;
+            row.ok_or_else(|| Fault::Corrupt("the ledger has no name".to_owned()))
+        })
     }
 
     fn revoke_token(&self, token_id: &str, until_unix_s: i64) -> Reply<'_, ()> {

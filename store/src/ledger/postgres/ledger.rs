@@ -13,6 +13,7 @@ use nexus_actors::ports::{
 use nexus_engine::account::{Account, Decision, LedgerRisk, Today};
 use nexus_engine::ids::{DecisionId, FeedId, SignalId, UserId};
 use nexus_engine::units::Money;
+use sha2::{Digest, Sha256};
 use sqlx::{AssertSqlSafe, query};
 
 use super::fault::Fault;
@@ -20,6 +21,7 @@ use super::rows::clean;
 use super::{PostgresStore, batch};
 use crate::ledger::rows::{
     self, Cells, DECISION_COLUMNS, DECISIONS_FROM, SIGNAL_COLUMNS, TRADING_STATE_COLUMNS, Unreadable, to_column,
+    to_json,
 };
 
 /// Boxes a call and speaks the port's errors.
@@ -36,13 +38,26 @@ impl Ledger for PostgresStore {
         answer(self.writer.commit(batch))
     }
 
-    fn load_account(&self, user: UserId) -> BoxFuture<'_, Result<Option<Account>, LedgerError>> {
-        let sql = "SELECT a.snapshot, a.net_realized_e8, a.open_e8, a.reserved_e8, (a.day - date '1970-01-01')::bigint, r.realized_e8,
+    /// A snapshot at hand is proven by version and hash, inside the statement that reads the counters; then the stored one
+    /// stays where it is.
+    fn load_account(
+        &self,
+        user: UserId,
+        at_hand: Option<Arc<Account>>,
+    ) -> BoxFuture<'_, Result<Option<Account>, LedgerError>> {
+        let sql = "SELECT CASE WHEN a.version = $2 AND sha256(convert_to(a.snapshot, 'UTF8')) = $3 THEN NULL
+                               ELSE a.snapshot END,
+                          a.net_realized_e8, a.open_e8, a.reserved_e8, (a.day - date '1970-01-01')::bigint, r.realized_e8,
                           (SELECT jsonb_object_agg(c.timeframe, c.used)::text FROM daily_counts c
                             WHERE c.user_id = a.user_id AND c.day = a.day)
                      FROM accounts a LEFT JOIN daily_risk r ON r.user_id = a.user_id AND r.day = a.day
                     WHERE a.user_id = $1";
-        answer(self.first(query(sql).bind(user.0), account))
+        answer(async move {
+            let proof = at_hand.as_deref().map(proof_of).transpose()?;
+            let (version, hash) = proof.unzip();
+            let statement = query(sql).bind(user.0).bind(version).bind(hash);
+            self.first(statement, |cells| account(cells, at_hand)).await
+        })
     }
 
     fn record_signal(&self, record: Arc<SignalRecord>) -> BoxFuture<'_, Result<(), LedgerError>> {
@@ -123,11 +138,22 @@ impl Ledger for PostgresStore {
     }
 }
 
-/// The account of a user: its snapshot, corrected by the counters that the ledger admits by.
-fn account(cells: &mut dyn Cells) -> Result<Account, Unreadable> {
-    let snapshot: Account = cells.json()?;
+/// What the stored snapshot is compared with: the version and the SHA-256 of the text that it would be.
+fn proof_of(account: &Account) -> Result<(i64, Vec<u8>), Unreadable> {
+    Ok((to_column(account.version)?, Sha256::digest(to_json(account)?).to_vec()))
+}
+
+/// The account of a user: its snapshot, corrected by the counters that the ledger admits by. No snapshot is sent when the
+/// one at hand was proven to be it.
+fn account(cells: &mut dyn Cells, at_hand: Option<Arc<Account>>) -> Result<Account, Unreadable> {
+    let (snapshot, from): (Account, _) = match (cells.maybe_json()?, at_hand) {
+        (Some(stored), _) => (stored, "ledger"),
+        (None, Some(proven)) => (Arc::unwrap_or_clone(proven), "hot_state"),
+        (None, None) => return Err(Unreadable("an account has no snapshot".to_owned())),
+    };
     let (realized, open, reserved) = (cells.money()?, cells.money()?, cells.money()?);
     let day = cells.int()?;
+    metrics::counter!("nexus_snapshots_loaded_total", "from" => from).increment(1);
     let net = cells.maybe_int()?.map(Money::from_steps);
     let timeframes = cells.maybe_json()?;
     if day != i64::from(snapshot.today.day.0) {

@@ -22,6 +22,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "ledger", text: include_str!("../../../../migrations/postgres/0001_ledger.sql") },
     Migration { name: "commit", text: include_str!("../../../../migrations/postgres/0002_commit.sql") },
     Migration { name: "views", text: include_str!("../../../../migrations/postgres/0003_views.sql") },
+    Migration { name: "identity", text: include_str!("../../../../migrations/postgres/0004_identity.sql") },
 ];
 
 /// The oldest server that the texts are written for.

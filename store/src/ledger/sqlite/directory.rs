@@ -7,6 +7,7 @@ use futures::FutureExt;
 use nexus_engine::account::Account;
 use nexus_engine::ids::{FeedId, SignalId, Timestamp, UserId};
 use rusqlite::{Connection, Params, Transaction, params};
+use uuid::Uuid;
 
 use super::SqliteStore;
 use super::connection::transact;
@@ -204,6 +205,13 @@ impl Directory for SqliteStore {
             let sql = "DELETE FROM subscriptions WHERE feed_id = ?1 AND user_id = ?2";
             transaction.execute(sql, params![feed.to_string(), user.to_string()])?;
             Ok(())
+        })
+    }
+
+    fn ledger_id(&self) -> Reply<'_, Uuid> {
+        self.look(|moment| {
+            let name = first(moment, "SELECT ledger FROM ledger_identity", params![], |columns| columns.parse())?;
+            name.ok_or_else(|| Fault::Corrupt("the ledger has no name".to_owned()))
         })
     }
 
