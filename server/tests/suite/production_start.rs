@@ -51,8 +51,9 @@ async fn what_no_wait_can_mend_is_said_and_ends_the_start() {
     let database = Database::alone();
     let port = database.port();
     let hba = database.server().data.join("pg_hba.conf");
-    execute(&mut connect(&database.url).await, "CREATE ROLE keeper LOGIN PASSWORD 'right'; CREATE DATABASE newer")
-        .await;
+    for sql in ["CREATE ROLE keeper LOGIN PASSWORD 'right'", "CREATE DATABASE newer"] {
+        execute(&mut connect(&database.url).await, sql).await;
+    }
     let rules = std::fs::read_to_string(&hba).expect("the rules of access");
     std::fs::write(&hba, format!("host all keeper 127.0.0.1/32 scram-sha-256\n{rules}")).expect("written");
     execute(&mut connect(&database.url).await, "SELECT pg_reload_conf()").await;
