@@ -13,13 +13,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use nexus_engine::account::{Account, Ask, Effect, Event, Input, Verdict};
+use nexus_engine::account::{Account, Ask, Decision, Effect, Event, Input, Verdict};
 use nexus_engine::ids::UserId;
 use nexus_engine::order::OrderRequest;
 use ractor::ActorRef;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::ports::{CommitVerdict, LedgerError, Step, TurnRecord};
+use crate::ports::{ArmedWindow, CommitVerdict, LedgerError, Step, TurnRecord};
 use crate::risk::RiskMessage;
 use crate::router::Outgoing;
 use crate::shared::Shared;
@@ -206,8 +206,16 @@ impl Release {
         shared.hot.put_account(Arc::clone(&self.after));
         for event in &self.events {
             match event {
-                Event::Decided(decision) if matches!(decision.verdict, Verdict::Accepted(_)) => {
-                    shared.owners.insert(decision.id, self.user);
+                Event::Decided(Decision { verdict: Verdict::Accepted(acceptance), id, at, .. }) => {
+                    shared.owners.insert(*id, self.user);
+                    shared.hot.arm_duplicate_window(ArmedWindow {
+                        user: self.user,
+                        symbol: acceptance.symbol.clone(),
+                        side: acceptance.side,
+                        timeframe: acceptance.timeframe,
+                        accepted_at: *at,
+                        lasts: self.after.limits.duplicate_window,
+                    });
                 }
                 Event::Closed { decision, .. } => shared.owners.close(*decision, self.after.now),
                 Event::Unexplained(report) => {

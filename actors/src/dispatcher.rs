@@ -3,7 +3,8 @@
 //! A signal in flight has one task, and a concurrent repeat waits for that task's answer: 32 repeats at once are one signal
 //! and one set of decisions. A later repeat is answered from the ledger, after what is missing has been completed. The task
 //! belongs to the tree and not to the caller: a caller that goes away cancels nothing. What is not decided in time is
-//! reported as pending and goes on; the signal counts as in flight until it is done.
+//! reported as pending and goes on; the signal counts as in flight until it is done. While the ledger cannot be asked, a
+//! repeat is answered with the complete answer that the hot state kept of the first, if it has one to the same signal.
 //!
 //! Signals of one feed are handed out in the order in which they came: what the ledger is asked before takes a different
 //! time for each, so each waits in line for the one before it (not for its decisions).
@@ -25,7 +26,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::engine::{SignalAnswer, SubmitError};
 use crate::ingress::Ingress;
-use crate::ports::{LedgerError, SignalRecord};
+use crate::ports::{KeptAnswer, LedgerError, SignalRecord};
 use crate::risk::{Outcome, Request, RiskError, Task};
 use crate::shared::Shared;
 
@@ -166,7 +167,7 @@ impl Dispatcher {
                 Ok(prepared) => prepared,
                 Err(_) => {
                     let away = LedgerError::Unavailable("it did not answer in time".to_owned());
-                    give(send.take(), Err(SubmitError::Ledger(away)));
+                    give(send.take(), self.kept_answer_or(signal, SubmitError::Ledger(away)).await);
                     // The question is under way and is not taken back; what it leads to, a repeat will find.
                     preparing.await
                 }
@@ -174,15 +175,31 @@ impl Dispatcher {
         };
         match prepared {
             Err(error) => {
-                give(send, Err(error));
+                give(send, self.kept_answer_or(signal, error).await);
                 place.turn().await;
             }
             Ok(Prepared { fan_out, decided, duplicate, permit }) => {
-                let (id, permit) = (signal.id, Some(permit));
+                let (signal, permit) = (Arc::clone(signal), Some(permit));
                 let collector =
-                    Collector { id, duplicate, decided, deadline, send, permit, undecidable: 0, failure: None };
-                self.collect(fan_out, place, collector).await;
+                    Collector { signal, duplicate, decided, deadline, send, permit, undecidable: 0, failure: None };
+                if let Some(answer) = self.collect(fan_out, place, collector).await {
+                    self.shared.hot.put_answer(answer);
+                }
             }
+        }
+    }
+
+    /// What was answered to this signal before, when it is the ledger that cannot be asked. Every decision in it was durable,
+    /// so nothing is decided by it; another signal under the same key is not answered at all.
+    async fn kept_answer_or(&self, signal: &Arc<Signal>, error: SubmitError) -> Answer {
+        if !matches!(error, SubmitError::Ledger(LedgerError::Unavailable(_))) {
+            return Err(error);
+        }
+        match self.shared.hot.answer(signal.id).await {
+            Some(KeptAnswer { signal: kept, decisions }) if kept.says_the_same_as(signal) => {
+                Ok(answer_of(signal.id, true, decisions.into_iter(), 0))
+            }
+            Some(_) | None => Err(error),
         }
     }
 
@@ -255,7 +272,8 @@ impl Dispatcher {
     }
 
     /// Hands the signal to everybody and collects until all have answered; the caller gets what is there at the deadline.
-    async fn collect(&self, fan_out: FanOut, place: Place, mut collector: Collector) {
+    /// Returns the answer if it is complete.
+    async fn collect(&self, fan_out: FanOut, place: Place, mut collector: Collector) -> Option<KeptAnswer> {
         let mut outcomes: FuturesUnordered<_> =
             fan_out.users.iter().map(|user| self.decide_for(&fan_out, *user)).collect();
         drop(place);
@@ -275,7 +293,10 @@ impl Dispatcher {
                 Some(Ok(Some(decision))) => collector.decided.push(decision),
                 Some(Ok(None)) => collector.undecidable += 1,
                 Some(Err(error)) => collector.failure = Some(error),
-                None => return collector.answer(0),
+                None => {
+                    collector.answer(0);
+                    return collector.complete();
+                }
             }
         }
     }
@@ -394,7 +415,7 @@ impl Drop for Leaves<'_> {
 
 /// The decisions on one signal as they come in.
 struct Collector {
-    id: SignalId,
+    signal: Arc<Signal>,
     duplicate: bool,
     decided: Vec<Arc<Decision>>,
     deadline: Instant,
@@ -418,10 +439,16 @@ impl Collector {
             Some(error) => Err(SubmitError::Ledger(error)),
             None => {
                 let pending = outstanding + self.undecidable;
-                Ok(answer_of(self.id, self.duplicate, self.decided.iter().cloned(), pending))
+                Ok(answer_of(self.signal.id, self.duplicate, self.decided.iter().cloned(), pending))
             }
         };
         give(self.send.take(), answer);
+    }
+
+    /// What all have answered, if each has decided.
+    fn complete(self) -> Option<KeptAnswer> {
+        let is_complete = self.failure.is_none() && self.undecidable == 0;
+        is_complete.then_some(KeptAnswer { signal: self.signal, decisions: self.decided })
     }
 }
 

@@ -232,6 +232,8 @@ pub struct EngineStatus {
     pub serving: bool,
     /// Whether the last commit or ping of the ledger succeeded.
     pub ledger_up: bool,
+    /// Whether the hot state answers. The engine decides without it.
+    pub hot_state_up: bool,
     /// Venues by name, and whether each is up.
     pub venues: BTreeMap<String, bool>,
     /// Risk actors in memory now.
@@ -471,6 +473,7 @@ impl Engine {
             gate: shared.latch.status(),
             serving: shared.serving.load().is_ok(),
             ledger_up: shared.ledger_up.load(Ordering::Relaxed),
+            hot_state_up: shared.hot.is_up(),
             venues: shared.venues.iter().map(|(name, venue)| (name.to_string(), venue.is_up())).collect(),
             active_accounts: shared.registry.count(),
             restarts: shared.restarts.totals(),

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use crate::engine::{GateStatus, ResumeError, StopAnswer, StopRequest};
 use crate::latch::Closed;
-use crate::ports::TradingStateRecord;
+use crate::ports::{LedgerError, TradingStateRecord};
 use crate::risk::{Request, Task};
 use crate::shared::Shared;
 
@@ -103,7 +103,7 @@ pub(crate) fn persist(shared: &Arc<Shared>, status: &GateStatus) -> oneshot::Rec
     tracker.spawn(async move {
         loop {
             match shared.ledger.set_trading_state(record.clone()).await {
-                Ok(held) if held.state >= record.state => break,
+                Ok(held) if held.state >= record.state => break shared.hot.put_trading_state(held),
                 // Somebody has loosened it elsewhere, under an epoch that we had not heard of: ours is stated above it.
                 Ok(held) => {
                     shared.latch.hear_of(&held);
@@ -195,10 +195,14 @@ pub(crate) async fn resume(
 
 async fn open(shared: &Arc<Shared>, from: u64, status: &GateStatus) -> Result<(), ResumeError> {
     let not_durable = |why: &dyn std::fmt::Display| Err(ResumeError::NotDurable(why.to_string()));
-    let (ledger, record) = (Arc::clone(&shared.ledger), record_of(status));
+    let (ledger, hot, record) = (Arc::clone(&shared.ledger), Arc::clone(&shared.hot), record_of(status));
     // In its own task: a write that is cut off in the middle is worse than one that comes late.
     let stated = record.clone();
-    let taken = shared.tracker.spawn(async move { ledger.set_trading_state(stated).await });
+    let taken = shared.tracker.spawn(async move {
+        let held = ledger.set_trading_state(stated).await?;
+        hot.put_trading_state(held.clone());
+        Ok::<_, LedgerError>(held)
+    });
     match timeout(RESUME_PERSIST_WITHIN, taken).await {
         Ok(Ok(Ok(held))) if held == record => {}
         Ok(Ok(Ok(held))) => {

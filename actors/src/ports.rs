@@ -261,7 +261,7 @@ pub struct ArmedWindow {
 pub struct KeptAnswer {
     /// The parsed signal: an answer is only an answer to what says the same.
     pub signal: Arc<Signal>,
-    /// The decisions, sorted by user.
+    /// The decisions.
     pub decisions: Vec<Arc<Decision>>,
 }
 

@@ -119,7 +119,10 @@ pub(crate) async fn recover(
     target: GateStatus,
 ) -> Result<(), StartError> {
     for symbol in shared.instruments.keys() {
-        if let Some(mark) = shared.hot.mark(symbol).await {
+        // Not one from the future: it would hide every true one until its time has come.
+        if let Some(mark) = shared.hot.mark(symbol).await
+            && mark.at <= shared.clock.now()
+        {
             shared.market.remember(mark);
         }
     }

@@ -184,11 +184,14 @@ pub(crate) async fn give_back(shared: &Shared) {
 
 /// Asks the ledger for the trading state until the tree ends: several times a second, and at once on a hint.
 pub(crate) async fn watch_trading_state(shared: Arc<Shared>) {
+    let mut hints = shared.hot.hints();
     loop {
+        hints.mark_unchanged();
         confirm(&shared).await;
         tokio::select! {
             () = shared.closing.cancelled() => return,
             () = tokio::time::sleep(EPOCH_POLL) => {}
+            Ok(()) = hints.changed() => {}
         }
     }
 }

@@ -63,6 +63,41 @@ where
     Ok(Found { latency, per_second: per_second(latency.count, begin.elapsed()), failed, lateness: None })
 }
 
+/// Somebody who asks over and over on something of their own, such as a connection.
+pub trait Caller: Send + 'static {
+    /// Makes the request of this number ready; not timed. False: there is nothing more to ask.
+    fn prepare(&mut self, number: u64) -> Result<bool>;
+
+    /// Sends it and waits for its answer. An answer that is not as it should be is an error, and ends the measurement.
+    fn call(&mut self) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// Keeps every one of `callers` asking for `span`. Their numbers go on from `first`; the one that comes next is returned, too.
+pub async fn closed_loop_of<C: Caller>(callers: Vec<C>, span: Duration, first: u64) -> Result<(Found, u64)> {
+    let next = Arc::new(AtomicU64::new(first));
+    let begin = Instant::now();
+    let ask = |mut caller: C| {
+        let next = Arc::clone(&next);
+        async move {
+            let mut recorder = Recorder::new()?;
+            while begin.elapsed() < span && caller.prepare(next.fetch_add(1, Ordering::Relaxed))? {
+                let asked = Instant::now();
+                caller.call().await?;
+                recorder.record(asked.elapsed());
+            }
+            anyhow::Ok(recorder)
+        }
+    };
+    let workers: Vec<_> = callers.into_iter().map(|caller| tokio::spawn(ask(caller))).collect();
+    let mut all = Recorder::new()?;
+    for worker in workers {
+        all.add(&worker.await??)?;
+    }
+    let latency = all.latency();
+    let found = Found { latency, per_second: per_second(latency.count, begin.elapsed()), failed: 0, lateness: None };
+    Ok((found, next.load(Ordering::Relaxed)))
+}
+
 /// Sends `rate` requests a second for `span`, whatever becomes of them.
 pub async fn open_loop<A, F>(rate: u64, span: Duration, ask: A) -> Result<Found>
 where

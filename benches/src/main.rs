@@ -7,6 +7,7 @@
 mod actors;
 mod alloc;
 mod decide;
+mod ingest;
 mod load;
 mod report;
 mod script;
@@ -41,9 +42,12 @@ struct Arguments {
 /// A scenario: its name, and how it is measured (`quick` or not).
 type Scenario = (&'static str, fn(bool) -> Result<Section>);
 
-const SCENARIOS: &[Scenario] = &[("decide", decide::measure), ("actors", actors::measure)];
+const SCENARIOS: &[Scenario] = &[("decide", decide::measure), ("actors", actors::measure), ("ingest", ingest::measure)];
 
 fn main() -> Result<()> {
+    if let Some(role) = std::env::args().nth(1).as_deref().and_then(ingest::Role::named) {
+        return role.play();
+    }
     let arguments = Arguments::parse();
     if arguments.scenario == "list" {
         SCENARIOS.iter().for_each(|(name, _)| println!("{name}"));

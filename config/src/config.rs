@@ -60,6 +60,8 @@ pub struct Config {
     pub lease_seconds: u64,
     /// The hot state; in the process when unset.
     pub redis_url: Option<SecretString>,
+    /// What its keys begin with.
+    pub redis_prefix: String,
     /// Signs tokens. Set in production; in development whoever signs makes one up when it is unset.
     pub secret_key: Option<SecretString>,
     /// The key before a rotation.
@@ -160,7 +162,6 @@ impl Config {
     pub fn unsupported(&self) -> Vec<String> {
         let is_mfa_asked = self.require_admin_mfa && self.is_named("REQUIRE_ADMIN_MFA");
         let asked = [
-            (self.redis_url.is_some(), "REDIS_URL: a hot state in Redis"),
             (self.tls_cert.is_some(), "TLS_CERT: serving TLS"),
             (is_mfa_asked, "REQUIRE_ADMIN_MFA: a second factor"),
             (self.resume_approvals > 1, "RESUME_APPROVALS: a resume by more than one admin"),
@@ -212,6 +213,7 @@ impl Reader {
             db_max_overflow: self.read("DB_MAX_OVERFLOW", values::whole),
             lease_seconds: self.read("LEASE_SECONDS", values::whole),
             redis_url: self.secret("REDIS_URL", |text, _| values::url(text, &["redis", "rediss"])),
+            redis_prefix: self.read("NEXUS_REDIS_PREFIX", values::prefix),
             secret_key: self.secret("SECRET_KEY", values::text),
             secret_key_previous: self.secret("SECRET_KEY_PREVIOUS", values::text),
             admin_password: self.secret("ADMIN_PASSWORD", values::text),

@@ -28,8 +28,8 @@ exits with 0 when the settings are good; otherwise it reports everything that is
 const NOT_YET: &str = "
 ## Not in this build yet
 
-`nexus serve` refuses to start when it is asked for what it would have to ignore: PostgreSQL (`DATABASE_URL`, `DB_HOST`),
-`REDIS_URL`, `TLS_CERT`, `REQUIRE_ADMIN_MFA` (the production profile's own `true` is only warned about),
+`nexus serve` refuses to start when it is asked for what it would have to ignore: `TLS_CERT`,
+`REQUIRE_ADMIN_MFA` (the production profile's own `true` is only warned about),
 `RESUME_APPROVALS` above 1, `ALERT_WEBHOOK_URL`. It starts with a warning when one of these is set, which nothing acts on:
 IDLE.
 ";

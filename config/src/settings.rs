@@ -36,6 +36,8 @@ pub enum Kind {
     Path,
     /// Any text.
     Text,
+    /// What names begin with.
+    Prefix,
     /// A text that is never shown.
     Secret,
     /// The URL of a database; never shown in full.
@@ -60,6 +62,7 @@ impl Kind {
             Self::Timeframes => "timeframe=count pairs separated by commas, as in 9H=2,3H=1".into(),
             Self::Path => "a path (~ is not expanded)".into(),
             Self::Text => "any text".into(),
+            Self::Prefix => "1 to 64 letters, digits, dots, underscores, hyphens and colons".into(),
             Self::Secret => "text without control characters".into(),
             Self::DatabaseUrl => "postgres://user:password@host:port/name or sqlite://path".into(),
             Self::RedisUrl => "redis://host:port or rediss://host:port".into(),
@@ -96,8 +99,7 @@ impl Setting {
 }
 
 /// Settings that are checked, and that nothing in this build acts on yet. Setting one is warned about.
-pub(crate) const NOT_IN_FORCE: &[&str] =
-    &["REFRESH_TOKEN_EXPIRE_DAYS", "SESSION_TIMEOUT_MINUTES", "MAX_LOGIN_ATTEMPTS", "LOCKOUT_MINUTES"];
+pub(crate) const NOT_IN_FORCE: &[&str] = &["REFRESH_TOKEN_EXPIRE_DAYS", "SESSION_TIMEOUT_MINUTES"];
 
 const fn row(
     section: &'static str,
@@ -201,6 +203,13 @@ pub static SETTINGS: &[Setting] = &[
         None,
         Kind::RedisUrl,
         "Where the hot state (fast copies of what the ledger holds) is. Unset: in memory.",
+    ),
+    row(
+        STORAGE,
+        "NEXUS_REDIS_PREFIX",
+        Some("nexus"),
+        Kind::Prefix,
+        "What every key and channel in Redis begins with; the id of the ledger follows.",
     ),
     row(
         SIGN_IN,

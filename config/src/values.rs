@@ -214,6 +214,14 @@ pub(crate) fn text(text: &str, _kind: Kind) -> Parsed<String> {
     Ok(text.to_owned())
 }
 
+pub(crate) fn prefix(text: &str, _kind: Kind) -> Parsed<String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-:".contains(c);
+    if text.is_empty() || text.len() > 64 || !text.chars().all(is_plain) {
+        return Err("is not plain, empty or too long".into());
+    }
+    Ok(text.to_owned())
+}
+
 /// Checks scheme and host of a URL whose text is secret: no part of it is repeated in the error.
 pub(crate) fn url(text: &str, schemes: &[&str]) -> Parsed<String> {
     let (scheme, rest) = text.split_once("://").ok_or("is not a URL")?;

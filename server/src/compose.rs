@@ -12,20 +12,21 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use nexus_actors::engine::{Engine, Parts, Settings};
-use nexus_actors::ports::{Clock, HotState, Ledger, Probe, Venue};
+use nexus_actors::ports::{Clock, HotState, InstanceRole, Ledger, Presence, Probe, Venue};
 use nexus_actors::tenure::{StandingBy, Tenure, stand_by};
 use nexus_config::{Config, Database, Environment};
 use nexus_engine::account::Account;
 use nexus_engine::instrument::{Currency, Instrument};
 use nexus_engine::units::Money;
-use nexus_store::directory::{Credentials, Directory, PageRequest, Role, User};
-use nexus_store::{MemoryHotState, Migrated, PostgresOptions, PostgresStore, SqliteStore};
+use nexus_store::directory::{Credentials, Directory, DirectoryError, PageRequest, Role, User};
+use nexus_store::{MemoryHotState, Migrated, PostgresOptions, PostgresStore, RedisHotState, SqliteStore};
 use nexus_venues::paper::{PaperSettings, PaperVenue};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::auth::lockout::Lockout;
 use crate::auth::passwords::{Passwords, check_rules};
 use crate::auth::principal::Authenticator;
 use crate::auth::secrets::{keep_secret, kept_secret, new_password};
@@ -36,10 +37,12 @@ use crate::http::lobby::{Lobby, Waiting};
 use crate::http::login::wall_now_s;
 use crate::http::{listen, metrics, router};
 use crate::instance;
-use crate::wire::health::InstanceRole;
+use crate::wire::health;
 
 /// The name of the first admin.
 const ADMIN: &str = "admin";
+/// How often the ledger is asked for tokens that were ended elsewhere.
+const REVOCATIONS_EVERY: Duration = Duration::from_millis(500);
 /// How often the metrics forget what is past.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
@@ -102,16 +105,20 @@ pub async fn start(config: &Config, options: Options) -> anyhow::Result<Running>
     let previous = config.secret_key_previous.as_ref();
     let passwords = Passwords::new(&key, previous, config.bcrypt_rounds)?;
     let OpenLedger { ledger, directory, .. } = open_ledger(config, probe.as_ref()).await?;
-    let tenure = own_the_accounts(config, ledger.as_ref(), &instance, addr, &lobby).await;
+    let hot = open_hot_state(config, directory.as_ref()).await?;
+    let waiting = Waits { instance: &instance, addr, lobby: &lobby, hot: hot.as_ref() };
+    let tenure = waiting.own_the_accounts(config, ledger.as_ref()).await;
     let clock = trading_clock(config, directory.as_ref(), sim_clock).await?;
     let new_ids = if sim_clock { NewIds::FromNames } else { NewIds::Drawn };
-    let hot: Arc<dyn HotState> = Arc::new(MemoryHotState::default());
     recall_revoked_tokens(directory.as_ref(), hot.as_ref()).await?;
     let engine = start_engine(config, &clock, &ledger, &hot, tenure, probe).await?;
     let first_password = make_first_admin(config, directory.as_ref(), &passwords, new_ids).await?;
     let tokens = Tokens::new(&key, previous, config.access_token_expire_minutes.saturating_mul(60));
+    tokio::spawn(hear_of_revocations(Arc::clone(&directory), Arc::clone(&hot), shutdown.clone()));
+    let lockout_lasts = Duration::from_secs(config.lockout_minutes.saturating_mul(60));
     let app = Arc::new(App {
         engine: engine.clone(),
+        lockout: Lockout::new(Arc::clone(&hot), config.max_login_attempts, lockout_lasts),
         auth: Authenticator::new(tokens, Arc::clone(&directory), hot),
         directory,
         ledger,
@@ -138,31 +145,47 @@ async fn listen_on(config: &Config) -> anyhow::Result<(TcpListener, SocketAddr)>
     Ok((listener, addr))
 }
 
-/// Of a ledger that several instances can reach, one owns the accounts: waits until that is this one.
-async fn own_the_accounts(
-    config: &Config,
-    ledger: &dyn Ledger,
-    instance: &str,
+/// Whoever is told what an instance waits for.
+struct Waits<'a> {
+    instance: &'a str,
     addr: SocketAddr,
-    lobby: &Lobby,
-) -> Option<Tenure> {
-    let lease = ledger.lease()?;
-    let term = Duration::from_secs(config.lease_seconds);
-    let tell = |seen: StandingBy<'_>| match seen {
-        StandingBy::Held(holder) => {
-            if lobby.wait(Waiting { role: InstanceRole::Standby, ledger_up: true }) {
-                tracing::info!(owner = %holder.owner, %addr, "standing by: another instance owns the accounts");
+    lobby: &'a Lobby,
+    hot: &'a dyn HotState,
+}
+
+impl Waits<'_> {
+    /// Of a ledger that several instances can reach, one owns the accounts: waits until that is this one.
+    async fn own_the_accounts(&self, config: &Config, ledger: &dyn Ledger) -> Option<Tenure> {
+        let Some(lease) = ledger.lease() else {
+            self.announce(InstanceRole::Owner, 0);
+            return None;
+        };
+        let term = Duration::from_secs(config.lease_seconds);
+        let tenure = stand_by(lease, self.instance, term, |seen| self.hear(&seen)).await;
+        tracing::info!(instance = %self.instance, fence = tenure.fence(), "the accounts are this instance's");
+        self.announce(InstanceRole::Owner, tenure.fence());
+        Some(tenure)
+    }
+
+    fn hear(&self, seen: &StandingBy<'_>) {
+        let ledger_up = matches!(seen, StandingBy::Held(_));
+        if !self.lobby.wait(Waiting { role: health::InstanceRole::Standby, ledger_up }) {
+            return;
+        }
+        match seen {
+            StandingBy::Held(holder) => {
+                tracing::info!(owner = %holder.owner, addr = %self.addr, "standing by: another instance owns the accounts");
+            }
+            StandingBy::Away(error) => {
+                tracing::warn!(%error, addr = %self.addr, "standing by: the ledger does not answer");
             }
         }
-        StandingBy::Away(error) => {
-            if lobby.wait(Waiting { role: InstanceRole::Standby, ledger_up: false }) {
-                tracing::warn!(%error, %addr, "standing by: the ledger does not answer");
-            }
-        }
-    };
-    let tenure = stand_by(lease, instance, term, tell).await;
-    tracing::info!(%instance, fence = tenure.fence(), "the accounts are this instance's");
-    Some(tenure)
+        self.announce(InstanceRole::Standby, 0);
+    }
+
+    fn announce(&self, role: InstanceRole, fence: u64) {
+        self.hot.announce(Presence { name: self.instance.into(), role, fence, since: wall_now() });
+    }
 }
 
 /// The clock by which this folder trades. Each folder has one kind of time: an account's never runs backwards.
@@ -251,11 +274,29 @@ pub(crate) struct OpenLedger {
     directory: Arc<dyn Directory>,
 }
 
-async fn recall_revoked_tokens(directory: &dyn Directory, hot: &dyn HotState) -> anyhow::Result<()> {
+/// In Redis when there is a URL; one that is away is waited for while the engine serves.
+async fn open_hot_state(config: &Config, directory: &dyn Directory) -> anyhow::Result<Arc<dyn HotState>> {
+    let Some(url) = &config.redis_url else { return Ok(Arc::new(MemoryHotState::default())) };
+    let ledger = directory.ledger_id().await?;
+    let hot = RedisHotState::open(url.expose_secret(), &config.redis_prefix, ledger).await?;
+    Ok(Arc::new(hot))
+}
+
+async fn recall_revoked_tokens(directory: &dyn Directory, hot: &dyn HotState) -> Result<(), DirectoryError> {
     for (token, until_unix_s) in directory.revoked_tokens(wall_now_s()).await? {
         hot.revoke_token(token, until_unix_s);
     }
     Ok(())
+}
+
+/// Asks the ledger again and again: a token that was ended at another instance is dead here within a second, with or
+/// without a hot state that both share.
+async fn hear_of_revocations(directory: Arc<dyn Directory>, hot: Arc<dyn HotState>, shutdown: CancellationToken) {
+    while tokio::time::timeout(REVOCATIONS_EVERY, shutdown.cancelled()).await.is_err() {
+        if let Err(error) = recall_revoked_tokens(directory.as_ref(), hot.as_ref()).await {
+            tracing::debug!(%error, "the ledger could not be asked for revoked tokens");
+        }
+    }
 }
 
 async fn start_engine(

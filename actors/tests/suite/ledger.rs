@@ -48,6 +48,7 @@ struct Tables {
     renewals_away: bool,
     slow: Duration,
     faults: VecDeque<Fault>,
+    at_hand: Vec<Arc<Account>>,
 }
 
 /// Who owns the accounts.
@@ -228,6 +229,11 @@ impl MemoryLedger {
         self.tables.lock().signals.insert(record.signal.id, record);
     }
 
+    /// The snapshots that it was asked to prove.
+    pub fn at_hand(&self) -> Vec<Arc<Account>> {
+        self.tables.lock().at_hand.clone()
+    }
+
     fn check(&self) -> Result<(), LedgerError> {
         if self.tables.lock().away { Err(LedgerError::Unavailable("told so".to_owned())) } else { Ok(()) }
     }
@@ -315,10 +321,11 @@ impl Ledger for MemoryLedger {
     fn load_account(
         &self,
         user: UserId,
-        _at_hand: Option<Arc<Account>>,
+        at_hand: Option<Arc<Account>>,
     ) -> BoxFuture<'_, Result<Option<Account>, LedgerError>> {
         async move {
             self.check()?;
+            self.tables.lock().at_hand.extend(at_hand);
             Ok(self.tables.lock().accounts.get(&user).cloned())
         }
         .boxed()

@@ -3,6 +3,7 @@
 mod crashes;
 mod faults;
 mod flows;
+mod hot;
 mod ledger;
 mod preview;
 mod router;

@@ -98,16 +98,16 @@ fn production_warns_about_what_is_open() {
 
 #[test]
 fn what_nothing_acts_on_yet_is_warned_about_when_somebody_sets_it() {
-    let config = accepted(&[("MAX_LOGIN_ATTEMPTS", "3"), ("LOCKOUT_MINUTES", "5")]);
+    let config =
+        accepted(&[("REFRESH_TOKEN_EXPIRE_DAYS", "3"), ("SESSION_TIMEOUT_MINUTES", "5"), ("LOCKOUT_MINUTES", "5")]);
     let names: Vec<_> = config.warnings.iter().map(|text| text.split(' ').next().unwrap()).collect();
-    assert_eq!(names, ["MAX_LOGIN_ATTEMPTS", "LOCKOUT_MINUTES"]);
+    assert_eq!(names, ["REFRESH_TOKEN_EXPIRE_DAYS", "SESSION_TIMEOUT_MINUTES"]);
     assert!(config.unsupported().is_empty());
 }
 
 #[test]
 fn what_is_not_built_yet_is_said_by_name() {
     let config = accepted(&[
-        ("REDIS_URL", "redis://h"),
         ("TLS_CERT", "c"),
         ("TLS_KEY", "k"),
         ("REQUIRE_ADMIN_MFA", "true"),
@@ -116,5 +116,5 @@ fn what_is_not_built_yet_is_said_by_name() {
     ]);
     let names: Vec<_> =
         config.unsupported().iter().map(|text| text.split([':', ' ']).next().unwrap().to_owned()).collect();
-    assert_eq!(names, ["REDIS_URL", "TLS_CERT", "REQUIRE_ADMIN_MFA", "RESUME_APPROVALS", "ALERT_WEBHOOK_URL"]);
+    assert_eq!(names, ["TLS_CERT", "REQUIRE_ADMIN_MFA", "RESUME_APPROVALS", "ALERT_WEBHOOK_URL"]);
 }

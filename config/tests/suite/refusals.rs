@@ -12,6 +12,7 @@ fn nonsense(kind: Kind) -> &'static str {
     match kind {
         Kind::Path => "~/nexus",
         Kind::Text | Kind::Secret => "two\nlines",
+        Kind::Prefix => "two words",
         Kind::Flag
         | Kind::Whole { .. }
         | Kind::Decimal { .. }

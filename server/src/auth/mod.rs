@@ -5,6 +5,7 @@
 
 pub mod cache;
 pub mod feeds;
+pub mod lockout;
 pub mod passwords;
 pub mod principal;
 pub mod secrets;

@@ -16,6 +16,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::problem::Problem;
+use crate::auth::lockout::Lockout;
 use crate::auth::passwords::Passwords;
 use crate::auth::principal::Authenticator;
 use crate::clock::NewIds;
@@ -34,6 +35,8 @@ pub struct App {
     pub new_ids: NewIds,
     /// Finds out who asks.
     pub auth: Authenticator,
+    /// Counts failed logins.
+    pub lockout: Lockout,
     /// Hashes and compares passwords.
     pub passwords: Passwords,
     /// Names and bounds.

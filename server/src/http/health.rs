@@ -13,7 +13,7 @@ use crate::wire::health::{AliveBody, HealthBody, StatusBody};
 
 /// Says whether the engine works
 ///
-/// 200 when it does, also when something is not as it should be (`degraded`: halted, a venue away); else 503.
+/// 200 when it does, also when something is not as it should be (`degraded`: halted, a venue or the hot state away); else 503.
 #[utoipa::path(
     get, path = "/health", tag = "Health",
     responses(

@@ -1,6 +1,7 @@
 //! Signing in and out.
 //!
-//! A login does the same work whether the name exists or not, and says the same when it fails. There are no refresh tokens
+//! A login does the same work whether the name exists or not, and says the same when it fails or when the name is locked
+//! after too many failures. There are no refresh tokens
 //! in this release: the answer's field is null, and whoever needs longer signs in again.
 
 use std::sync::Arc;
@@ -38,13 +39,14 @@ impl From<PasswordError> for Problem {
 
 /// Signs in
 ///
-/// Gives a short-lived access token. Wrong names and wrong passwords are answered alike, after the same work.
+/// Gives a short-lived access token. Wrong names and wrong passwords are answered alike, after the same work. After too many
+/// failures in a row a name is locked for a while, also for the right password, and whether or not anybody is called that.
 #[utoipa::path(
     post, path = "/api/v1/auth/login", tag = "Signing in", request_body = LoginBody,
     responses(
         (status = 200, description = "Signed in", body = LoginAnswerBody),
         (status = 401, description = "Wrong username or password", body = Problem),
-        (status = 429, description = "Too many are signing in; see Retry-After", body = Problem),
+        (status = 429, description = "Too many are signing in, or the name is locked; see Retry-After", body = Problem),
     ),
     security(())
 )]
@@ -52,14 +54,20 @@ pub async fn login(
     State(app): State<Arc<App>>,
     Json(body): Json<LoginBody>,
 ) -> Result<axum::Json<LoginAnswerBody>, Problem> {
+    let attempt = app.lockout.begin(&body.username).await.map_err(|wait| {
+        metrics::counter!("nexus_logins_total", "outcome" => "locked").increment(1);
+        Problem::locked(wait)
+    })?;
     let credentials = app.directory.credentials(&body.username).await?;
     let hash = credentials.as_ref().map(|found| found.password_hash.clone());
     let found = app.passwords.compare(body.password.clone(), hash).await?;
     let Some(Credentials { user, .. }) = credentials.filter(|_| found != Match::No) else {
+        attempt.failed().await;
         metrics::counter!("nexus_logins_total", "outcome" => "refused").increment(1);
         tracing::warn!("a login was refused");
         return Err(Problem::bad_login());
     };
+    attempt.succeeded().await;
     if found == Match::YesButOutdated {
         rehash(&app, &user, body.password).await;
     }

@@ -57,6 +57,9 @@ fn describe() {
     metrics::describe_gauge!("nexus_trading_state", "1 for the trading state in force, 0 for the others");
     metrics::describe_gauge!("nexus_epoch", "The epoch of the trading state");
     metrics::describe_gauge!("nexus_ledger_up", "Whether the ledger answered last");
+    metrics::describe_gauge!("nexus_hot_state_up", "Whether the hot state answers");
+    metrics::describe_counter!("nexus_hot_errors_total", "Calls of the hot state that failed, by operation");
+    metrics::describe_counter!("nexus_snapshots_loaded_total", "Accounts loaded, by where their snapshot came from");
     metrics::describe_gauge!("nexus_serving", "Whether the engine takes signals");
     metrics::describe_gauge!("nexus_venue_up", "Whether calls to a venue are expected to succeed");
     metrics::describe_gauge!("nexus_active_accounts", "Risk actors in memory");
@@ -95,6 +98,7 @@ fn observe(app: &App) {
     // Epochs count a person's acts: far below where a double loses whole numbers.
     metrics::gauge!("nexus_epoch").set(u32::try_from(status.gate.epoch).map_or(f64::INFINITY, f64::from));
     metrics::gauge!("nexus_ledger_up").set(one(status.ledger_up));
+    metrics::gauge!("nexus_hot_state_up").set(one(status.hot_state_up));
     metrics::gauge!("nexus_serving").set(one(status.serving));
     metrics::gauge!("nexus_active_accounts")
         .set(u32::try_from(status.active_accounts).map_or(f64::INFINITY, f64::from));

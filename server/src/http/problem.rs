@@ -167,6 +167,13 @@ impl Problem {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "urn:nexus:problem:overloaded", title, detail).retry_after(wait)
     }
 
+    /// 429: a name is locked for a while, whether or not anybody is called that.
+    pub fn locked(wait: Duration) -> Self {
+        let detail = "too many logins of this name have failed; try again later";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "urn:nexus:problem:locked", "Locked for a while", detail)
+            .retry_after(wait)
+    }
+
     /// 503.
     pub fn unavailable(detail: impl Into<String>) -> Self {
         let title = "Not available now";

@@ -46,7 +46,7 @@ pub struct ChecksBody {
     /// `up` or `down`.
     #[schema(example = "up")]
     pub ledger: &'static str,
-    /// `up` or `down`; in-process in this release, so never down.
+    /// `up` or `down`; never down when it is in the process. The engine decides without it.
     #[schema(example = "up")]
     pub hot_state: &'static str,
     /// `up` or `down` by venue.
@@ -64,7 +64,9 @@ impl HealthBody {
     /// Shows the health of the tree.
     pub fn of(status: &EngineStatus) -> Self {
         let venues: BTreeMap<_, _> = status.venues.iter().map(|(name, is_up)| (name.clone(), up(*is_up))).collect();
-        let all_well = status.gate.state == TradingState::Active && status.venues.values().all(|is_up| *is_up);
+        let all_well = status.gate.state == TradingState::Active
+            && status.hot_state_up
+            && status.venues.values().all(|is_up| *is_up);
         let is_down = !status.serving || !status.ledger_up;
         let word = if is_down {
             "down"
@@ -78,7 +80,7 @@ impl HealthBody {
             role: InstanceRole::Owner,
             checks: ChecksBody {
                 ledger: up(status.ledger_up),
-                hot_state: "up",
+                hot_state: up(status.hot_state_up),
                 venues,
                 kill_switch: status.gate.state.as_str(),
             },
@@ -193,21 +195,23 @@ mod tests {
     use nexus_engine::ids::Timestamp;
 
     #[test]
-    fn a_halt_degrades_and_a_lost_ledger_is_down() {
+    fn a_halt_or_a_lost_hot_state_degrades_and_a_lost_ledger_is_down() {
         let table = [
-            (TradingState::Active, true, true, true, "ok"),
-            (TradingState::Halted, true, true, true, "degraded"),
-            (TradingState::Reducing, true, true, true, "degraded"),
-            (TradingState::Active, true, true, false, "degraded"),
-            (TradingState::Active, true, false, true, "down"),
-            (TradingState::Active, false, true, true, "down"),
+            (TradingState::Active, true, true, true, true, "ok"),
+            (TradingState::Halted, true, true, true, true, "degraded"),
+            (TradingState::Reducing, true, true, true, true, "degraded"),
+            (TradingState::Active, true, true, true, false, "degraded"),
+            (TradingState::Active, true, true, false, true, "degraded"),
+            (TradingState::Active, true, false, true, true, "down"),
+            (TradingState::Active, false, true, true, true, "down"),
         ];
-        for (state, serving, ledger_up, venue_up, expected) in table {
+        for (state, serving, ledger_up, hot_state_up, venue_up, expected) in table {
             let gate = GateStatus { state, epoch: 1, since: Timestamp::ZERO, reason: None, by: String::new() };
             let status = EngineStatus {
                 gate,
                 serving,
                 ledger_up,
+                hot_state_up,
                 venues: [("paper".to_owned(), venue_up)].into(),
                 active_accounts: 0,
                 restarts: BTreeMap::new(),

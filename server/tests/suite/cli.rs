@@ -173,8 +173,8 @@ fn a_faulty_configuration_is_bad_use_wherever_it_is_read() {
 fn what_is_not_in_this_build_is_not_served_without() {
     let dir = tempfile::tempdir().unwrap();
     let mut command = nexus(dir.path(), &["serve"]);
-    let finished = finish(command.env("REDIS_URL", "redis://127.0.0.1:1")).expect_code(1);
-    finished.expect_error("REDIS_URL: a hot state in Redis is not in this build yet");
+    let finished = finish(command.env("ALERT_WEBHOOK_URL", "https://127.0.0.1:1/")).expect_code(1);
+    finished.expect_error("ALERT_WEBHOOK_URL: posting alerts is not in this build yet");
 }
 
 #[test]

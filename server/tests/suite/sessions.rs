@@ -154,7 +154,7 @@ async fn metrics_and_admins_are_held_to_their_networks() {
 
 #[tokio::test]
 async fn a_flood_of_logins_is_turned_away_and_others_are_served() {
-    let settings = [("BCRYPT_ROUNDS", "12")];
+    let settings = [("BCRYPT_ROUNDS", "12"), ("MAX_LOGIN_ATTEMPTS", "1000")];
     let engine = Engine::start_on(tempfile::tempdir().expect("a folder"), &settings);
     let body = json!({"username": "admin", "password": "wrong"});
     let flood = (0..60).map(|_| engine.call(Method::POST, "/api/v1/auth/login", None, Some(&body)));

@@ -3,6 +3,7 @@
 use nexus_actors::ports::{HotState, Ledger};
 use nexus_engine::ids::UserId;
 use nexus_engine::units::Money;
+use nexus_store::LedgerReplay;
 use nexus_store::directory::Directory;
 
 /// A database of its own for one case. It is gone when this is dropped.
@@ -18,6 +19,11 @@ pub trait Database: Sized {
     async fn reserve_behind_its_back(&self, user: UserId, risk: Money);
     /// The same for the day's realised profit and loss.
     async fn realize_behind_its_back(&self, user: UserId, day: &str, realized: Money);
+    /// What somebody may do who owns the data: statements with everything that guards it out of the way. Says how many rows
+    /// the last one has changed.
+    async fn alter(&self, sql: &[String]) -> u64;
+    /// The same data, opened to be taken again.
+    async fn replay(&self) -> LedgerReplay;
 }
 
 /// A hot state of its own for one case.

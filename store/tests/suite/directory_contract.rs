@@ -20,6 +20,7 @@ macro_rules! directory_contract {
             a_rotated_feed_keeps_its_old_webhook_secret_for_a_while,
             a_deleted_feed_frees_its_name_and_key,
             subscriptions_are_idempotent,
+            a_ledger_keeps_its_name,
             revoked_tokens_are_forgotten_when_they_would_have_expired,
             a_list_is_paged_completely_and_in_order,
             a_page_does_not_shift_when_rows_arrive,
@@ -156,6 +157,13 @@ pub async fn subscriptions_are_idempotent<D: Database>(database: D) {
     assert_eq!(unknown_user, Err(DirectoryError::Unknown("user")));
     let unknown_feed = store.subscribe(FeedId(Uuid::from_u128(2)), user_id(1), NOON).await;
     assert_eq!(unknown_feed, Err(DirectoryError::Unknown("feed")));
+}
+
+pub async fn a_ledger_keeps_its_name<D: Database>(database: D) {
+    let name = database.store().ledger_id().await.unwrap();
+    assert!(!name.is_nil());
+    let database = database.reopen().await;
+    assert_eq!(database.store().ledger_id().await, Ok(name));
 }
 
 pub async fn revoked_tokens_are_forgotten_when_they_would_have_expired<D: Database>(database: D) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use nexus_actors::ports::{CommitVerdict, Ledger, SignalRecord, TradingStateRecord};
-use nexus_engine::account::{Event, Input, Verdict};
+use nexus_engine::account::{Account, Event, Input, Verdict};
 use nexus_engine::gate::TradingState;
 use nexus_engine::ids::{ClientOrderId, DecisionId, Timestamp};
 use nexus_engine::limits::Limits;
@@ -41,11 +41,12 @@ macro_rules! ledger_contract {
             open_business_is_known_while_it_lasts,
             an_older_epoch_never_overwrites_a_newer_one,
             turns_replayed_from_the_opening_give_the_same_account,
+            a_snapshot_at_hand_is_believed_only_when_it_is_the_stored_one,
         }
     };
 }
 
-fn page(limit: u32) -> PageRequest {
+pub fn page(limit: u32) -> PageRequest {
     PageRequest { limit, after: None }
 }
 
@@ -404,4 +405,29 @@ pub async fn turns_replayed_from_the_opening_give_the_same_account<D: Database>(
     }
     assert_eq!(replayed, account);
     assert_eq!(replayed.version, 4);
+}
+
+pub async fn a_snapshot_at_hand_is_believed_only_when_it_is_the_stored_one<D: Database>(database: D) {
+    let story = Story::begins(database.store(), 2).await;
+    let mut account = story.load(1).await;
+    let before = account.clone();
+    story.accepted(&mut account, &story.signal("a", "3H", 1)).await;
+    let load = async |at_hand: &Account| {
+        database.store().load_account(user_id(1), Some(Arc::new(at_hand.clone()))).await.unwrap().unwrap()
+    };
+    assert_eq!(load(&account).await, account);
+
+    let richer = Account { starting_equity: money("5000.00"), ..account.clone() };
+    let forgetful = Account { lots: Default::default(), recent: Default::default(), ..account.clone() };
+    let newer = Account { version: account.version + 1, ..forgetful.clone() };
+    let stranger = Account { version: account.version, ..story.load(2).await };
+    for lie in [&richer, &forgetful, &before, &newer, &stranger] {
+        assert_eq!(load(lie).await, account, "{lie:?}");
+    }
+
+    database.reserve_behind_its_back(user_id(1), money("1.00")).await;
+    let corrected = load(&account).await;
+    assert_eq!(corrected.unexplained_risk, money("1.00"), "the counters correct a proven one, too");
+    assert_eq!(corrected, story.load(1).await);
+    assert_eq!(database.store().load_account(user_id(9), Some(Arc::new(account))).await, Ok(None));
 }

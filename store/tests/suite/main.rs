@@ -11,6 +11,8 @@ mod ledger_contract;
 #[macro_use]
 mod directory_contract;
 #[macro_use]
+mod replay_contract;
+#[macro_use]
 mod hot_contract;
 
 mod memory;

@@ -10,10 +10,11 @@ use nexus_engine::ids::UserId;
 use nexus_engine::order::News;
 use nexus_engine::units::Money;
 use nexus_store::directory::{Directory, PageRequest};
-use nexus_store::{OpenError, SqliteOptions, SqliteStore};
+use nexus_store::{LedgerReplay, OpenError, SqliteOptions, SqliteStore};
 use rusqlite::{Connection, params};
 
 use crate::contract::Database;
+use crate::replay_contract::is_of_one_moment;
 use crate::story::{Story, acceptance_of, make_user, money, user_id};
 
 /// A store in a folder of its own.
@@ -71,6 +72,23 @@ impl Database for SqliteFile {
                    ON CONFLICT DO UPDATE SET realized_e8 = realized_e8 + excluded.realized_e8";
         assert_eq!(self.raw().execute(sql, params![user.to_string(), day, realized.steps()]), Ok(1));
     }
+
+    async fn alter(&self, sql: &[String]) -> u64 {
+        let raw = self.raw();
+        raw.execute_batch("PRAGMA foreign_keys = OFF; PRAGMA ignore_check_constraints = ON").unwrap();
+        let mut triggers = raw.prepare("SELECT name FROM sqlite_schema WHERE type = 'trigger'").unwrap();
+        let names: Vec<String> = triggers.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        drop(triggers);
+        for name in names {
+            raw.execute_batch(&format!("DROP TRIGGER {name}")).unwrap();
+        }
+        let run = |sql: &String| raw.execute(sql, []).unwrap_or_else(|error| panic!("{sql}: {error}"));
+        sql.iter().map(run).last().unwrap().try_into().unwrap()
+    }
+
+    async fn replay(&self) -> LedgerReplay {
+        LedgerReplay::of_sqlite(&self.path()).unwrap()
+    }
 }
 
 mod ledger {
@@ -79,6 +97,10 @@ mod ledger {
 }
 mod directory {
     directory_contract!(super::SqliteFile);
+    use crate::contract::Database;
+}
+mod replay {
+    replay_contract!(super::SqliteFile);
     use crate::contract::Database;
 }
 
@@ -101,12 +123,38 @@ fn the_folder_and_the_file_are_made_and_migrated_once() {
         .unwrap()
         .map(Result::unwrap)
         .collect();
-    assert_eq!(applied, [(1, "ledger".to_owned()), (2, "views".to_owned()), (3, "identity".to_owned())]);
+    assert_eq!(
+        applied,
+        [(1, "ledger"), (2, "views"), (3, "identity")].map(|(version, name)| (version, name.to_owned()))
+    );
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_is_of_one_moment() {
+    is_of_one_moment(SqliteFile::fresh().await).await;
+}
+
+#[tokio::test]
+async fn only_a_ledger_of_this_program_is_replayed() {
+    let file = SqliteFile::fresh().await;
+    let opened = |change: &str| {
+        file.raw().execute_batch(change).unwrap();
+        LedgerReplay::of_sqlite(&file.path()).err()
+    };
+    assert!(opened("").is_none());
+    let edited = opened("UPDATE schema_migrations SET text = text || ' ' WHERE version = 2");
+    assert!(matches!(edited, Some(OpenError::ChangedMigration { version: 2, .. })), "{edited:?}");
+    let older = opened("DELETE FROM schema_migrations WHERE version = 2");
+    assert!(matches!(older, Some(OpenError::OlderSchema { found: 1, known: 2 })), "{older:?}");
+    let newer = opened("INSERT INTO schema_migrations VALUES (99, 'later', '2030-01-01', '')");
+    assert!(matches!(newer, Some(OpenError::NewerSchema { found: 99, known: 2 })), "{newer:?}");
+    let nowhere = file.folder.path().join("nowhere.db");
+    assert!(LedgerReplay::of_sqlite(&nowhere).is_err() && !nowhere.exists());
 }
 
 #[tokio::test]

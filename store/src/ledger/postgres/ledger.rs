@@ -146,13 +146,14 @@ fn proof_of(account: &Account) -> Result<(i64, Vec<u8>), Unreadable> {
 /// The account of a user: its snapshot, corrected by the counters that the ledger admits by. No snapshot is sent when the
 /// one at hand was proven to be it.
 fn account(cells: &mut dyn Cells, at_hand: Option<Arc<Account>>) -> Result<Account, Unreadable> {
-    let snapshot: Account = match (cells.maybe_json()?, at_hand) {
-        (Some(stored), _) => stored,
-        (None, Some(proven)) => Arc::unwrap_or_clone(proven),
+    let (snapshot, from): (Account, _) = match (cells.maybe_json()?, at_hand) {
+        (Some(stored), _) => (stored, "ledger"),
+        (None, Some(proven)) => (Arc::unwrap_or_clone(proven), "hot_state"),
         (None, None) => return Err(Unreadable("an account has no snapshot".to_owned())),
     };
     let (realized, open, reserved) = (cells.money()?, cells.money()?, cells.money()?);
     let day = cells.int()?;
+    metrics::counter!("nexus_snapshots_loaded_total", "from" => from).increment(1);
     let net = cells.maybe_int()?.map(Money::from_steps);
     let timeframes = cells.maybe_json()?;
     if day != i64::from(snapshot.today.day.0) {
