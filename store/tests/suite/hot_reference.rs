@@ -13,8 +13,8 @@ use nexus_store::hot::KEYS;
 use uuid::Uuid;
 
 use crate::hot_contract::{answer, at_version, eventually, mark, presence, state};
-use nexus_testbed::Kind;
 use crate::story::{NOON, user_id};
+use nexus_testbed::Kind;
 
 const OPENING: &str = "\
 # The hot state in Redis
