@@ -18,6 +18,7 @@ mod hot_contract;
 mod hot_reference;
 mod memory;
 mod postgres;
+mod postgres_lease;
 mod postgres_races;
 mod postgres_schema;
 mod redis;
