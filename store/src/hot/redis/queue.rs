@@ -82,8 +82,8 @@ impl Queue {
     }
 
     pub(super) fn put_account(&mut self, account: Arc<Account>) {
-        let work = AccountWork { forget: false, put: Some(Arc::clone(&account)) };
-        self.accounts.put(account.user, work, AccountWork::then);
+        let user = account.user;
+        self.accounts.put(user, AccountWork { forget: false, put: Some(account) }, AccountWork::then);
     }
 
     pub(super) fn forget_account(&mut self, user: UserId) {
