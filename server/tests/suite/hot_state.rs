@@ -3,16 +3,20 @@
 //! The real binary on a real Redis that is killed, stopped, emptied, restarted empty, and restarted with yesterday's data;
 //! after each, and again after a kill of the engine, everything is asked that Redis could have got wrong.
 
+use std::ffi::OsStr;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use nexus_engine::ids::ClientOrderId;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::engine::{Answer, Engine, PASSWORD, World, eventually, signal};
-use super::promises::{check_memory, check_venue, market, taken};
+use super::promises::{Ledger, check_memory, check_venue, market, now, taken};
 use nexus_testbed::{Kind, Server};
 
 /// What is asked for beside the stores.
@@ -102,7 +106,7 @@ impl Story {
         let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let first = world.engine.post("/api/v1/signals", &world.feed, &signal("yesterday")).await.body;
         assert_eq!(first["accepted"], 1, "{first}");
-        eventually("Redis has it", || async { redis.say("DBSIZE") != ":0" && has_snapshot(&redis) }).await;
+        eventually("Redis has it", || async { snapshot_version(&redis) > 0 }).await;
         redis.save();
         std::fs::copy(redis.dump(), folder.path().join("yesterday.rdb")).expect("copied");
 
@@ -133,7 +137,7 @@ impl Story {
             assert_eq!((again.status.as_u16(), &again.body["duplicate"]), (200, &json!(true)), "{}", again.text);
             assert_eq!(again.body["decisions"], first["decisions"]);
             // The same trade under another id is within the duplicate window.
-            repeat["id"] = json!(format!("{id} again {}", nexus_engine::ids::Timestamp::ZERO.micros() + now_us()));
+            repeat["id"] = json!(format!("{id} again at {}", now().micros()));
             let other = engine.post("/api/v1/signals", feed, &repeat).await;
             assert_eq!(other.body["accepted"], 0, "{}", other.text);
             assert!(other.body["reasons"]["duplicate_signal"].is_number(), "{}", other.text);
@@ -152,6 +156,13 @@ impl Story {
         }
     }
 
+    /// At which version the account of ann is.
+    async fn version(&self) -> u64 {
+        let path = format!("/api/v1/users/{}/risk-status", self.world.ann.id);
+        let status = self.world.engine.get(&path, &self.world.ann.token).await.body;
+        status["version"].as_u64().expect("a number")
+    }
+
     /// The engine is killed and started again on what there is.
     fn restart(mut self) -> Story {
         let settings: Vec<_> = self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
@@ -162,12 +173,11 @@ impl Story {
     }
 }
 
-fn now_us() -> i64 {
-    jiff::Timestamp::now().as_microsecond()
-}
-
-fn has_snapshot(redis: &Server) -> bool {
-    redis.say("EVAL \"return #redis.call('KEYS','*:account:*')\" 0") != ":0"
+/// The highest version among the snapshots.
+fn snapshot_version(redis: &Server) -> u64 {
+    let script = "local most = 0 for _, key in ipairs(redis.call('KEYS','*:account:*')) do \
+                  most = math.max(most, tonumber(redis.call('GETRANGE', key, 0, 19))) end return most";
+    redis.say(&format!("EVAL \"{script}\" 0")).trim_start_matches(':').parse().expect("a number")
 }
 
 async fn survive(story: Story, calamity: Calamity) -> Story {
@@ -243,8 +253,8 @@ async fn on_postgresql_a_snapshot_of_redis_is_believed_when_it_is_true_and_an_ol
     let postgres = Kind::Postgres.private(folder.path());
     let story = Story::on(&[("DATABASE_URL", postgres.url.as_str())]).await;
     story.check(true).await;
-    // Until the newest has come to Redis.
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    let version = story.version().await;
+    eventually("the newest has come to Redis", || async { snapshot_version(&story.redis) == version }).await;
     let story = story.restart();
     story.check(true).await;
     assert!(loaded_from(&story.world.engine, "hot_state").await > 0, "a true one is believed");
@@ -294,6 +304,52 @@ async fn a_redis_that_is_away_at_the_start_keeps_nobody_waiting() {
     redis.restart();
     until_health(&engine, "ok", "up").await;
     assert_eq!(engine.get("/status", "").await.body["hot_state"], "up");
+}
+
+#[tokio::test]
+async fn a_token_that_was_ended_at_another_instance_is_dead_within_a_second() {
+    let world = World::new().await;
+    let path = format!("/api/v1/users/{}/risk-status", world.ann.id);
+    assert_eq!(world.engine.get(&path, &world.ann.token).await.status, 200);
+    let claims = world.ann.token.split('.').nth(1).expect("claims");
+    let claims: Value = serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(claims).expect("base64")).expect("JSON");
+    let ledger = Ledger::of(world.engine.data_dir());
+    let ended = "INSERT INTO revoked_tokens (token_id, until_unix_s) VALUES (?1, ?2)";
+    let keys = (claims["jti"].as_str().expect("an id"), claims["exp"].as_i64().expect("a time"));
+    assert_eq!(ledger.0.execute(ended, keys).expect("written"), 1);
+    let began = Instant::now();
+    while world.engine.get(&path, &world.ann.token).await.status != 401 {
+        assert!(began.elapsed() < Duration::from_secs(1), "another instance has ended it");
+    }
+}
+
+#[tokio::test]
+async fn a_redis_behind_tls_is_spoken_to_when_its_certificate_is_good() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let redis = Kind::Redis.private(folder.path());
+    let (key, certificate) = (folder.path().join("key.pem"), folder.path().join("certificate.pem"));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
+        .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout"])
+        .args([key.as_os_str(), OsStr::new("-out"), certificate.as_os_str()])
+        .stderr(Stdio::null())
+        .status();
+    assert!(made.expect("openssl runs").success());
+    let (plain, certificate) = (redis.url.rsplit(':').next().expect("a port"), certificate.display().to_string());
+    let port = plain.parse::<u16>().expect("a port") + 12_001;
+    let key = key.display();
+    let said = redis.say(&format!(
+        "CONFIG SET tls-cert-file {certificate} tls-key-file {key} tls-ca-cert-file {certificate} \
+         tls-auth-clients no tls-port {port}"
+    ));
+    assert_eq!(said, "+OK");
+    let url = format!("rediss://127.0.0.1:{port}");
+    let data = || tempfile::tempdir().expect("a folder");
+    let trusting = Engine::start_on(data(), &[("REDIS_URL", &url), ("SSL_CERT_FILE", &certificate)]);
+    until_health(&trusting, "ok", "up").await;
+    let doubting = Engine::start_on(data(), &[("REDIS_URL", &url)]);
+    until_health(&doubting, "degraded", "down").await;
 }
 
 /// The median of the times that decisions take.

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use nexus_actors::ports::{Acquired, CommitVerdict, Lease, Ledger, LedgerError, TurnRecord};
+use nexus_actors::ports::{CommitVerdict, Ledger, LedgerError};
 use nexus_engine::account::{Account, Input, Verdict};
 use nexus_engine::ids::{ClientOrderId, FeedId, SignalId, Timestamp, UserId};
 use nexus_engine::order::News;
@@ -15,6 +15,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use uuid::Uuid;
 
 use crate::contract::Database;
+use crate::postgres_lease::lone_turn;
 use crate::replay_contract::{a_day, check_alterations, is_of_one_moment, replayed};
 use crate::server::{PostgresDatabase, execute, options};
 use crate::story::{Story, acceptance_of, decision_of, money, user_id};

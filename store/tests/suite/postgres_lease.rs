@@ -14,7 +14,7 @@ use crate::postgres::{TERM, number};
 use crate::server::{PostgresDatabase, execute};
 use crate::story::Story;
 
-async fn lone_turn(store: &PostgresStore, n: u128) -> TurnRecord {
+pub async fn lone_turn(store: &PostgresStore, n: u128) -> TurnRecord {
     let story = Story::resumes(store);
     let mut account = story.load(n).await;
     let enabled = account.trading_enabled;

@@ -5,10 +5,13 @@
 //! can be read but takes no write, because it is full or a replica, is not up. It also notices when what it wrote a second ago
 //! has gone: then Redis was emptied, and is told again what it must know.
 
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
+use futures::FutureExt;
 use nexus_actors::ports::LoginFailures;
 use redis::Pipeline;
 use serde::Serialize;
@@ -57,13 +60,15 @@ for i, key in ipairs(KEYS) do
   end
 end";
 
-/// Runs until it is dropped.
+/// Runs until it is dropped. A panic costs what was being sent, and no more: the ledger has it.
 pub(super) async fn run(inner: Arc<Inner>) {
-    let mut writer = Writer { inner, is_listening: false, beaten: None, answers: Rate::new() };
     loop {
-        writer.beat().await;
-        let next_beat = Instant::now() + if writer.link().is_up() { BEAT_EVERY } else { BEAT_AGAIN };
-        writer.send_until(next_beat).await;
+        let writer = Writer { inner: Arc::clone(&inner), is_listening: false, beaten: None, answers: Rate::new() };
+        let Err(_) = AssertUnwindSafe(writer.work()).catch_unwind().await;
+        tracing::error!("the task that writes to Redis has panicked; it begins anew");
+        inner.link.set_up(false);
+        inner.sending.store(false, Ordering::SeqCst);
+        sleep(BEAT_AGAIN).await;
     }
 }
 
@@ -78,6 +83,14 @@ struct Writer {
 impl Writer {
     fn link(&self) -> &Link {
         &self.inner.link
+    }
+
+    async fn work(mut self) -> Infallible {
+        loop {
+            self.beat().await;
+            let next_beat = Instant::now() + if self.link().is_up() { BEAT_EVERY } else { BEAT_AGAIN };
+            self.send_until(next_beat).await;
+        }
     }
 
     /// Sends what gathers, until the next heartbeat is due or wanted.
