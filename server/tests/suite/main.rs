@@ -6,6 +6,7 @@ mod check_ledger;
 mod cli;
 mod engine;
 mod examples;
+mod hot_state;
 mod kill_switch;
 mod lifetime;
 mod production;

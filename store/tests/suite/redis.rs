@@ -142,8 +142,9 @@ async fn a_redis_that_was_emptied_is_told_again_and_makes_nothing_good() {
     eventually("the heartbeat is there", async || !shared.other.instances().await.is_empty()).await;
     assert_eq!(shared.server.say("FLUSHALL"), "+OK");
     assert!(shared.one.is_revoked("gone").await);
-    assert_eq!(shared.one.login_failed("ann", HOUR).await.count, 2);
+    assert_eq!(shared.one.login_failed("ann", HOUR).await.count, 2, "memory has counted, too");
     eventually("the other can know it again", async || shared.other.is_revoked("gone").await).await;
+    eventually("and what was counted", async || shared.other.login_failures("ann").await.count == 2).await;
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
+use nexus_actors::ports::LoginFailures;
 use redis::Pipeline;
 use serde::Serialize;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -45,6 +46,14 @@ for i, key in ipairs(KEYS) do
   local value, life = ARGV[2 * i - 1], ARGV[2 * i]
   if redis.call('GETRANGE', key, 0, 19) <= string.sub(value, 1, 20) then
     if life == '' then redis.call('SET', key, value) else redis.call('SET', key, value, 'PX', life) end
+  end
+end";
+
+/// Counts that Redis has forgotten, for the time that is left to them. What it has counted meanwhile may be more.
+const COUNT_AT_LEAST: &str = "\
+for i, key in ipairs(KEYS) do
+  if tonumber(redis.call('GET', key) or 0) < tonumber(ARGV[2 * i - 1]) then
+    redis.call('SET', key, ARGV[2 * i - 1], 'PX', ARGV[2 * i])
   end
 end";
 
@@ -145,7 +154,7 @@ impl Writer {
     fn tell_again(&self) {
         let state = self.inner.trading_state.lock().clone();
         let mut queue = self.inner.queue.lock();
-        queue.all_tokens = true;
+        (queue.all_tokens, queue.all_failures) = (true, true);
         if let Some(record) = state {
             queue.put_state(record);
         }
@@ -170,6 +179,7 @@ impl Writer {
     /// Takes out of `work` what was sent, or will never be taken.
     async fn send_work(&mut self, work: &mut Queue) -> Result<(), Failure> {
         self.send_tokens(work).await?;
+        self.send_failures(work).await?;
         self.send_state(work).await?;
         self.send_accounts(work).await?;
         self.send_marks(work).await?;
@@ -199,6 +209,23 @@ impl Writer {
         }
         work.tokens.clear();
         work.all_tokens = false;
+        Ok(())
+    }
+
+    async fn send_failures(&self, work: &mut Queue) -> Result<(), Failure> {
+        let failures = if work.all_failures { self.inner.failures.lock().all() } else { Vec::new() };
+        for chunk in failures.chunks(CHUNK) {
+            let mut batch = Pipeline::new();
+            batch.cmd("EVAL").arg(COUNT_AT_LEAST).arg(chunk.len());
+            for (name, _) in chunk {
+                batch.arg(self.inner.keys.login(name));
+            }
+            for (_, LoginFailures { count, forgotten_in }) in chunk {
+                batch.arg(count).arg(millis(*forgotten_in));
+            }
+            self.give("put_failures", batch.ignore()).await?;
+        }
+        work.all_failures = false;
         Ok(())
     }
 
