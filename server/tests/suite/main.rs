@@ -15,6 +15,7 @@ mod production_doubt;
 mod production_kills;
 mod production_load;
 mod production_races;
+mod production_redis;
 mod production_standby;
 mod production_start;
 mod promises;

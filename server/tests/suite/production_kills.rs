@@ -10,7 +10,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::engine::{Engine, World};
-use super::production::{Database, close_everything, followers, free_port, settings, world};
+use super::production::{Database, close_everything, followers, free_port, world};
 use super::production_away::check_refusal;
 use super::production_load::{Load, check_record};
 use super::promises::Draw;
@@ -33,7 +33,7 @@ fn rounds(short: usize, long: usize) -> usize {
 
 /// An engine with five followers of one feed.
 async fn stage(database: &Database, more: &[(&str, &str)]) -> World {
-    let world = world(&database.url, more).await;
+    let world = world(&database, more).await;
     let path = format!("/api/v1/feeds/breakout/subscribers/{}", world.bob.id);
     let answer = world.engine.call(Method::PUT, &path, Some(&world.admin), Some(&json!({}))).await;
     assert_eq!(answer.status, 204, "{}", answer.text);
@@ -77,7 +77,7 @@ async fn engines_killed_under_load_on_postgresql_lose_nothing_and_do_nothing_twi
         // Before anybody has cleaned up: the venue has nothing that the ledger has not permitted.
         sql.check_venue(data.path()).await;
         let began = Instant::now();
-        world = World { engine: Engine::start_on(data, &settings(&database.url, &more)), ..world };
+        world = World { engine: Engine::start_on(data, &database.settings(&more)), ..world };
         load.until_answered(1).await;
         slowest = slowest.max(began.elapsed());
         assert!(slowest < BACK_WITHIN, "round {round}: {slowest:?}");
@@ -101,7 +101,9 @@ async fn crashes_of_postgresql_under_load_lose_nothing_and_the_engine_goes_on_by
         check_refusal(&world, &format!("away {round}")).await;
         tokio::time::sleep(Duration::from_millis(draw.between(0, 800))).await;
         tokio::task::block_in_place(|| database.server().start());
+
         slowest = slowest.max(load.until_answered(1).await);
+
         assert!(slowest < SERVES_WITHIN, "round {round}: {slowest:?}");
         // What left meanwhile stands on what was committed before.
         database.sql().await.check_venue(world.engine.data_dir()).await;

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::engine::{self, PATIENCE, command};
-use super::production::{Database, Sql, free_port, settings};
+use super::production::{Database, Sql, free_port};
 use super::promises::{is_filled, market, taken};
 
 const LEASE: Duration = Duration::from_secs(2);
@@ -49,25 +49,25 @@ impl Drop for Instance {
 
 impl Instance {
     /// Starts one on a new folder.
-    fn start(url: &str) -> Instance {
-        Self::start_on(tempfile::tempdir().expect("a folder"), url)
+    fn start(database: &Database) -> Instance {
+        Self::start_on(tempfile::tempdir().expect("a folder"), database)
     }
 
-    fn start_on(data: TempDir, url: &str) -> Instance {
+    fn start_on(data: TempDir, database: &Database) -> Instance {
         let port = free_port();
         let more = [MORE, &[("API_PORT", port.as_str())]].concat();
-        let process = command(data.path(), &settings(url, &more)).spawn().expect("started");
+        let process = command(data.path(), &database.settings(&more)).spawn().expect("started");
         let client = Client::builder().timeout(PATIENCE).no_proxy().tls_certs_only([]).build().expect("a client");
         Instance { process, base: format!("http://127.0.0.1:{port}"), client, data }
     }
 
     /// Starts one with the venue's book of another.
-    fn beside(other: &Instance, url: &str) -> Instance {
+    fn beside(other: &Instance, database: &Database) -> Instance {
         let data = tempfile::tempdir().expect("a folder");
         for file in ["paper-venue.journal", "paper-venue.journal.marks"] {
             std::os::unix::fs::symlink(other.data.path().join(file), data.path().join(file)).expect("linked");
         }
-        Self::start_on(data, url)
+        Self::start_on(data, database)
     }
 
     fn log(&self) -> String {
@@ -201,14 +201,14 @@ async fn until_filled(data: &Path, order: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_standby_says_so_and_takes_over_from_a_killed_owner_and_at_once_from_one_that_ends() {
     let database = Database::fresh().await;
-    let owner = Instance::start(&database.url);
+    let owner = Instance::start(&database);
     owner.until_ready().await;
     assert_eq!(owner.health("/health").await.expect("answered").1["role"], "owner");
     let cast = Cast::of(&owner).await;
     let held = cast.enter(&owner, "before the kill").await;
     until_filled(owner.data.path(), &order_of(&held)).await;
 
-    let standby = Instance::beside(&owner, &database.url);
+    let standby = Instance::beside(&owner, &database);
     standby.until_standby("up").await;
     let (status, body) = standby.post("/api/v1/signals", &cast.feed, &market("to the standby", "1.083", "1.089")).await;
     assert_eq!(status, 503, "{body}");
@@ -226,7 +226,7 @@ async fn a_standby_says_so_and_takes_over_from_a_killed_owner_and_at_once_from_o
     cast.mark(&standby, "1.08290", "1.08300").await;
     until_filled(standby.data.path(), &format!("{}-x1", order_of(&held).trim_end_matches("-e"))).await;
 
-    let back = Instance::start_on(killed, &database.url);
+    let back = Instance::start_on(killed, &database);
     back.until_standby("up").await;
     standby.signal("-TERM");
     let ending = Instant::now();
@@ -244,11 +244,11 @@ async fn a_standby_says_so_and_takes_over_from_a_killed_owner_and_at_once_from_o
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_owner_that_has_slept_through_its_lease_commits_nothing_and_sends_nothing_and_ends() {
     let database = Database::fresh().await;
-    let owner = Instance::start(&database.url);
+    let owner = Instance::start(&database);
     owner.until_ready().await;
     let cast = Cast::of(&owner).await;
     cast.enter(&owner, "awake").await;
-    let standby = Instance::start(&database.url);
+    let standby = Instance::start(&database);
     standby.until_standby("up").await;
 
     // Some are under way when it falls asleep, and more arrive while it sleeps.
@@ -306,11 +306,11 @@ async fn decided(sql: &mut Sql, name: &str) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_standby_that_may_have_missed_a_stop_takes_over_halted() {
     let database = Database::alone();
-    let owner = Instance::start(&database.url);
+    let owner = Instance::start(&database);
     owner.until_ready().await;
     let cast = Cast::of(&owner).await;
     cast.mark(&owner, "1.08495", "1.08505").await;
-    let standby = Instance::start(&database.url);
+    let standby = Instance::start(&database);
     standby.until_standby("up").await;
     tokio::task::block_in_place(|| database.server().crash());
     standby.until_standby("down").await;

@@ -133,12 +133,12 @@ fn an_interrupted_run_decides_the_same() {
 
 /// Another ledger, another way to commit, and the same decisions to the last bit.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn postgresql_decides_as_sqlite_does() {
+async fn postgresql_and_redis_decide_as_sqlite_does() {
     let database = Database::fresh().await;
     let folder = tempfile::tempdir().expect("a folder");
     let bars = first_bars(if is_long() { 5_000 } else { 500 }, folder.path());
     tokio::task::block_in_place(|| {
-        let production = [("DATABASE_URL", database.url.as_str())];
+        let production = database.stores();
         let (_sqlite, expected) = replayed(&bars, &[]);
         let (data, report) = replayed(&bars, &production);
         assert!(report["accepted"].as_u64() > Some(50), "{report}");
