@@ -21,9 +21,9 @@ const MORE: &[(&str, &str)] = &[("MAX_DAILY_LOSS", "100000")];
 const USERS: &[&str] = &["cid", "dan", "eve"];
 const FOLLOWERS: i64 = 5;
 /// Venues that lose answers, and a lease that would outlast the test's patience if anybody waited for it.
-const KILLED: &[(&str, &str)] = &[("PAPER_LOST_REPLY_PERCENT", "10"), ("LEASE_SECONDS", "120")];
-/// From the start of the process to a decision: nobody waits for what the dead one held.
-const BACK_WITHIN: Duration = Duration::from_secs(15);
+const KILLED: &[(&str, &str)] = &[("PAPER_LOST_REPLY_PERCENT", "3"), ("LEASE_SECONDS", "120")];
+/// From the start of the process to a decision: a start asks such a venue again and again, but waits for no lease.
+const BACK_WITHIN: Duration = Duration::from_secs(20);
 /// From when the database takes connections to a decision.
 const SERVES_WITHIN: Duration = Duration::from_secs(5);
 
