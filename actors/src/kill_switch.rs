@@ -104,6 +104,8 @@ pub(crate) fn persist(shared: &Arc<Shared>, status: &GateStatus) -> oneshot::Rec
         loop {
             match shared.ledger.set_trading_state(record.clone()).await {
                 Ok(held) if held.state >= record.state => break shared.hot.put_trading_state(held),
+                // A resume of our own has come first.
+                Ok(held) if shared.latch.has_claimed(held.epoch) => return,
                 // Somebody has loosened it elsewhere, under an epoch that we had not heard of: ours is stated above it.
                 Ok(held) => {
                     shared.latch.hear_of(&held);

@@ -156,6 +156,11 @@ impl Latch {
         Some(Closed { status: inner.status.clone(), fresh: true, sends: inner.sends.clone() })
     }
 
+    /// Whether we have begun to persist this epoch ourselves, or a higher one.
+    pub(crate) fn has_claimed(&self, epoch: u64) -> bool {
+        epoch <= self.inner.lock().epoch_top
+    }
+
     /// Claims the next epoch for a resume of the present one; a later stop will outrank it.
     pub(crate) fn claim_epoch(&self) -> (u64, u64) {
         let mut inner = self.inner.lock();

@@ -166,6 +166,12 @@ async fn a_restart_gives_the_same_account_to_the_last_field() {
     let moving = enter(&world, &moving).await;
     eventually("the second entry has traded", || async { is_filled(&data, &moving) }).await;
     world.push_mark("EURUSD", "1.08790", "1.08800").await;
+    // What the moved stop gives back is what the next size is found from.
+    eventually("the stop has moved", || async {
+        let status = risk_status(&world.engine, &world.ann).await;
+        status["open_positions"][0]["stop_loss"].as_str() > Some("1.082")
+    })
+    .await;
     enter(&world, &limit("waiting", "1.08700", "1.08500", "1.09900")).await;
     let limits = json!({"max_risk_percent": "0.25", "max_open_positions": 2});
     let path = format!("/api/v1/users/{}/limits", world.ann.id);
