@@ -77,6 +77,7 @@ async fn ask_the_ledger(shared: &Arc<Shared>) -> Infallible {
         tokio::time::sleep(PING_EVERY).await;
         if !shared.ledger_up.load(Ordering::Relaxed) {
             let answer: Result<(), LedgerError> = shared.ledger.ping().await;
+            shared.ledger_away.store(answer.is_err(), Ordering::Relaxed);
             shared.note_ledger(answer.is_ok());
         }
     }

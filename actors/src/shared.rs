@@ -59,6 +59,8 @@ pub(crate) struct Shared {
     /// Cancelled when the tree ends.
     pub(crate) closing: CancellationToken,
     pub(crate) ledger_up: AtomicBool,
+    /// It was asked afterwards and did not answer: it is not one connection that was lost.
+    pub(crate) ledger_away: AtomicBool,
     pub(crate) serving: ArcSwap<Serving>,
     pub(crate) root: ArcSwapOption<ActorRef<RootMessage>>,
     pub(crate) router: ArcSwapOption<ActorRef<RouterMessage>>,
@@ -102,6 +104,7 @@ impl Shared {
             tracker: TaskTracker::new(),
             closing: CancellationToken::new(),
             ledger_up: AtomicBool::new(true),
+            ledger_away: AtomicBool::new(false),
             serving: ArcSwap::from_pointee(Err("starting")),
             root: ArcSwapOption::empty(),
             router: ArcSwapOption::empty(),
@@ -160,6 +163,9 @@ impl Shared {
 
     /// Remembers whether the ledger answers.
     pub(crate) fn note_ledger(&self, up: bool) {
+        if up {
+            self.ledger_away.store(false, Ordering::Relaxed);
+        }
         if self.ledger_up.swap(up, Ordering::Relaxed) != up {
             if up {
                 tracing::info!("the ledger answers again");

@@ -11,10 +11,13 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::client::{Api, Reply, now};
+use super::ledger::{Database, Kind, Ledger};
 use super::process::{Engine, Started, passes_file, start, tail};
 
 /// Hits wanted on each step.
 const HITS_MIN: u32 = 5;
+/// The same where the steps before and after the ledger are the same, and the ledger alone is another.
+const HITS_MIN_POSTGRES: u32 = 2;
 /// How long a state may take to settle.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -73,17 +76,19 @@ struct Cast {
 /// One engine folder and whatever runs on it.
 struct Stage<'a> {
     dir: &'a Path,
+    /// The ledger, when it is not a file in the folder.
+    database: Option<&'a str>,
     engine: Option<Engine>,
     crashes: u32,
 }
 
 impl Stage<'_> {
     fn rise(&mut self, trap: Option<&str>) {
-        self.engine = match start(self.dir, trap) {
+        self.engine = match start(self.dir, self.database, trap) {
             Started::Listening(engine) => Some(engine),
             Started::Died => {
                 self.crashes += 1;
-                match start(self.dir, None) {
+                match start(self.dir, self.database, None) {
                     Started::Listening(engine) => Some(engine),
                     Started::Died => panic!("died without a trap\n{}", tail(self.dir)),
                 }
@@ -276,8 +281,13 @@ fn without_ids(item: &Value) -> Value {
 }
 
 /// One whole run with an optional trap; returns the final picture and whether the trap was hit.
-async fn run(dir: &Path, trap: Option<&str>) -> (BTreeMap<String, Value>, u32) {
-    let mut stage = Stage { dir, engine: None, crashes: 0 };
+async fn run(dir: &Path, kind: Kind, trap: Option<&str>) -> (BTreeMap<String, Value>, u32) {
+    let database = match kind {
+        Kind::Sqlite => None,
+        Kind::Postgres => Some(Database::fresh().await),
+    };
+    let url = database.as_ref().map(|database| database.url.as_str());
+    let mut stage = Stage { dir, database: url, engine: None, crashes: 0 };
     stage.rise(None);
     let cast = cast(&stage).await;
     stage.engine.take().unwrap().end().await;
@@ -286,8 +296,16 @@ async fn run(dir: &Path, trap: Option<&str>) -> (BTreeMap<String, Value>, u32) {
     let picture = picture(&mut stage, &cast).await;
     check_answers(&mut stage, &cast, &answers).await;
     stage.engine.take().unwrap().end().await;
-    check_files(dir);
-    (picture, stage.crashes)
+    let mut ledger = match url {
+        None => Ledger::file(&dir.join("nexus.db")),
+        Some(url) => Ledger::at(url).await,
+    };
+    check_files(dir, &mut ledger).await;
+    let crashes = stage.crashes;
+    if let Some(database) = database {
+        database.remove().await;
+    }
+    (picture, crashes)
 }
 
 /// Every answered signal has exactly the decisions that it was answered with, and a repeat says so.
@@ -303,29 +321,22 @@ async fn check_answers(stage: &mut Stage<'_>, cast: &Cast, answers: &BTreeMap<St
     }
 }
 
-/// Reads what the disk holds, with no engine code in between: the venue's book and the ledger agree, each order once.
-fn check_files(dir: &Path) {
+/// Reads what was kept, with no engine code in between: the venue's book and the ledger agree, each order once.
+async fn check_files(dir: &Path, ledger: &mut Ledger) {
     let orders = nexus_venues::paper::journal::read(&dir.join("paper-venue.journal")).unwrap().orders();
-    let ids: Vec<String> = orders.iter().map(|order| order.id.to_string()).collect();
+    let mut ids: Vec<String> = orders.iter().map(|order| order.id.to_string()).collect();
+    ids.sort();
     let unique: BTreeSet<&String> = ids.iter().collect();
     assert_eq!(ids.len(), unique.len(), "the venue has a client order id twice: {ids:?}");
 
-    let ledger = rusqlite::Connection::open(dir.join("nexus.db")).unwrap();
-    let count = |sql: &str| -> i64 { ledger.query_row(sql, [], |row| row.get(0)).unwrap() };
-    assert_eq!(
-        count("SELECT count(*) FROM orders WHERE unknown = 1 OR status = 'planned'"),
-        0,
-        "an order is not known"
-    );
-    assert_eq!(count("SELECT count(*) FROM orders"), i64::try_from(ids.len()).unwrap(), "ledger and venue disagree");
-    for id in ids {
-        let known: i64 = ledger
-            .query_row("SELECT count(*) FROM orders WHERE client_order_id = ?1", [&id], |row| row.get(0))
-            .unwrap();
-        assert_eq!(known, 1, "the venue has an order that the ledger has not: {id}");
-    }
-    let open = "SELECT count(*) FROM decisions d WHERE verdict = 'accepted' AND used_before_e8 + risk_e8 > cap_e8";
-    assert_eq!(count(open), 0, "a reservation beyond the cap");
+    let doubtful = ledger.texts("SELECT client_order_id FROM orders WHERE unknown OR status = 'planned'").await;
+    assert!(doubtful.is_empty(), "an order is not known: {doubtful:?}");
+    let mut known = ledger.texts("SELECT client_order_id FROM orders").await;
+    known.sort();
+    assert_eq!(known, ids, "ledger and venue disagree");
+    let beyond =
+        "SELECT CAST(id AS text) FROM decisions WHERE verdict = 'accepted' AND used_before_e8 + risk_e8 > cap_e8";
+    assert_eq!(ledger.texts(beyond).await, [""; 0], "a reservation beyond the cap");
 }
 
 /// Where two pictures differ, path by path.
@@ -381,7 +392,7 @@ impl Draw {
 }
 
 /// Kills the engine at passes of one step drawn from those that an uninterrupted run makes, until it was hit often enough.
-async fn kill_at(step: &str) {
+async fn kill_at(step: &str, kind: Kind) {
     let home = tempfile::tempdir().unwrap();
     let fresh = |name: &str| {
         let dir = home.path().join(name);
@@ -389,13 +400,17 @@ async fn kill_at(step: &str) {
         dir
     };
     let reference_dir = fresh("reference");
-    let (reference, crashes) = run(&reference_dir, None).await;
+    let (reference, crashes) = run(&reference_dir, kind, None).await;
     assert_eq!(crashes, 0);
     assert!(reference["ann"]["fills"].as_array().unwrap().len() >= 7, "the script trades too little: {reference:?}");
     let passes = passes(&reference_dir)[step];
     assert!(passes > 0, "the script never passes {step}");
 
-    let hits_wanted = if std::env::var_os("NEXUS_LONG").is_some() { 50 } else { HITS_MIN };
+    let hits_min = match kind {
+        Kind::Sqlite => HITS_MIN,
+        Kind::Postgres => HITS_MIN_POSTGRES,
+    };
+    let hits_wanted = if std::env::var_os("NEXUS_LONG").is_some() { 50 } else { hits_min };
     let mut draw = Draw::from_env();
     let mut hits = 0;
     for attempt in 0..hits_wanted * 3 {
@@ -404,41 +419,79 @@ async fn kill_at(step: &str) {
         }
         let trap = format!("{step}:{}", draw.up_to(passes));
         let dir = fresh(&attempt.to_string());
-        let (picture, crashes) = run(&dir, Some(&trap)).await;
+        let (picture, crashes) = run(&dir, kind, Some(&trap)).await;
         let differences = differences("", &json!(picture), &json!(reference));
         assert!(differences.is_empty(), "after a crash at {trap}: {differences:#?}\n{}", tail(&dir));
         hits += crashes.min(1);
     }
-    println!("hits of {step}: {hits}");
-    assert!(hits >= HITS_MIN, "{step} was hit only {hits} times");
+    println!("hits of {step} on {kind:?}: {hits}");
+    assert!(hits >= hits_min, "{step} was hit only {hits} times");
 }
 
-#[tokio::test]
-async fn killed_before_a_commit() {
-    kill_at("before_commit").await;
+mod sqlite {
+    use super::{Kind, kill_at};
+
+    #[tokio::test]
+    async fn killed_before_a_commit() {
+        kill_at("before_commit", Kind::Sqlite).await;
+    }
+
+    #[tokio::test]
+    async fn killed_in_a_commit() {
+        kill_at("in_commit", Kind::Sqlite).await;
+    }
+
+    #[tokio::test]
+    async fn killed_after_a_commit_before_the_send() {
+        kill_at("after_commit_before_send", Kind::Sqlite).await;
+    }
+
+    #[tokio::test]
+    async fn killed_in_a_send() {
+        kill_at("in_send", Kind::Sqlite).await;
+    }
+
+    #[tokio::test]
+    async fn killed_after_a_send_before_the_report() {
+        kill_at("after_send_before_report", Kind::Sqlite).await;
+    }
+
+    #[tokio::test]
+    async fn killed_before_the_commit_of_a_report() {
+        kill_at("before_report_commit", Kind::Sqlite).await;
+    }
 }
 
-#[tokio::test]
-async fn killed_in_a_commit() {
-    kill_at("in_commit").await;
-}
+mod postgresql {
+    use super::{Kind, kill_at};
 
-#[tokio::test]
-async fn killed_after_a_commit_before_the_send() {
-    kill_at("after_commit_before_send").await;
-}
+    #[tokio::test]
+    async fn killed_before_a_commit() {
+        kill_at("before_commit", Kind::Postgres).await;
+    }
 
-#[tokio::test]
-async fn killed_in_a_send() {
-    kill_at("in_send").await;
-}
+    #[tokio::test]
+    async fn killed_in_a_commit() {
+        kill_at("in_commit", Kind::Postgres).await;
+    }
 
-#[tokio::test]
-async fn killed_after_a_send_before_the_report() {
-    kill_at("after_send_before_report").await;
-}
+    #[tokio::test]
+    async fn killed_after_a_commit_before_the_send() {
+        kill_at("after_commit_before_send", Kind::Postgres).await;
+    }
 
-#[tokio::test]
-async fn killed_before_the_commit_of_a_report() {
-    kill_at("before_report_commit").await;
+    #[tokio::test]
+    async fn killed_in_a_send() {
+        kill_at("in_send", Kind::Postgres).await;
+    }
+
+    #[tokio::test]
+    async fn killed_after_a_send_before_the_report() {
+        kill_at("after_send_before_report", Kind::Postgres).await;
+    }
+
+    #[tokio::test]
+    async fn killed_before_the_commit_of_a_report() {
+        kill_at("before_report_commit", Kind::Postgres).await;
+    }
 }

@@ -6,4 +6,5 @@
 
 mod client;
 mod crash;
+mod ledger;
 mod process;

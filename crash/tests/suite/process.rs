@@ -26,8 +26,8 @@ pub enum Started {
     Died,
 }
 
-/// Starts the engine on `data_dir`, with a trap `STEP:N` when given.
-pub fn start(data_dir: &Path, trap: Option<&str>) -> Started {
+/// Starts the engine on `data_dir` and, when it has one, on a database beside it; with a trap `STEP:N` when given.
+pub fn start(data_dir: &Path, database: Option<&str>, trap: Option<&str>) -> Started {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(data_dir.join("engine.log")).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_nexus-crash"));
     command
@@ -42,6 +42,9 @@ pub fn start(data_dir: &Path, trap: Option<&str>) -> Started {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(log);
+    if let Some(url) = database {
+        command.env("DATABASE_URL", url);
+    }
     if let Some(trap) = trap {
         command.env("NEXUS_CRASH_AT", trap);
     }

@@ -16,7 +16,7 @@ use super::promises::{Draw, enter, is_filled, market, taken};
 /// From when the database takes writes again to a decision.
 const SERVES_WITHIN: Duration = Duration::from_secs(5);
 /// While it is away: how long a new signal waits for its refusal, and a stop for its answer.
-const TOLD_WITHIN: Duration = Duration::from_secs(4);
+const TOLD_WITHIN: Duration = Duration::from_secs(5);
 /// From the mark to the order, while nothing can be asked or written.
 const LEAVES_WITHIN: Duration = Duration::from_secs(1);
 

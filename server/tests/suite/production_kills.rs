@@ -33,7 +33,7 @@ fn rounds(short: usize, long: usize) -> usize {
 
 /// An engine with five followers of one feed.
 async fn stage(database: &Database, more: &[(&str, &str)]) -> World {
-    let world = world(&database, more).await;
+    let world = world(database, more).await;
     let path = format!("/api/v1/feeds/breakout/subscribers/{}", world.bob.id);
     let answer = world.engine.call(Method::PUT, &path, Some(&world.admin), Some(&json!({}))).await;
     assert_eq!(answer.status, 204, "{}", answer.text);

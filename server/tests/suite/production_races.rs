@@ -80,7 +80,8 @@ async fn race(world: &World, database: &Database, user: &Member, round: usize) -
     let hands = join_all(connections.into_iter().enumerate().map(|(hand, connection)| {
         let by_hand = &by_hand;
         // All at once, or one after the other while the signals are under way.
-        let wait = Duration::from_millis(if round % 2 == 0 { 0 } else { 4 * u64::try_from(hand).expect("few") });
+        let apart = if round.is_multiple_of(2) { 0 } else { 4 };
+        let wait = Duration::from_millis(apart * u64::try_from(hand).expect("few"));
         async move {
             tokio::time::sleep(wait).await;
             by_hand.fetch_add(type_by_hand(connection, &user.id, hand, risk_e8).await, Ordering::SeqCst)

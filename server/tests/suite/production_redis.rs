@@ -80,9 +80,10 @@ async fn whatever_befalls_redis_decisions_go_on_and_none_is_lost_or_made_twice()
     let mut sql = database.sql().await;
     check_record(&mut sql, &record, 1).await;
     // What was answered is answered again as it was, whoever remembers it.
-    for (id, first) in record.answered.lock().clone().into_iter().take(20) {
-        let signal = record.sent.lock()[&id].clone();
-        let again = world.engine.post("/api/v1/signals", &world.feed, &signal).await;
+    let (sent, answered) = (record.sent.lock().clone(), record.answered.lock().clone());
+    for (id, first) in answered.iter().take(20) {
+        let signal = &sent[id];
+        let again = world.engine.post("/api/v1/signals", &world.feed, signal).await;
         assert_eq!((&again.body["duplicate"], &again.body["decisions"]), (&json!(true), &first["decisions"]), "{id}");
     }
     close_everything(&world, &mut sql).await;
