@@ -24,7 +24,7 @@ use super::texts::{self, millis, stamp_of, stamped};
 use crate::hot::keys::{ACCOUNT_KEPT_FOR, ANSWER_KEPT_FOR, MARK_KEPT_FOR, PRESENCE_KEPT_FOR};
 
 /// How long what can wait does: the newest of what comes meanwhile goes for all.
-const GATHER: Duration = Duration::from_millis(100);
+const GATHER: Duration = Duration::from_millis(250);
 /// Between two heartbeats while Redis answers …
 const BEAT_EVERY: Duration = Duration::from_secs(1);
 /// … and while it does not.
