@@ -347,13 +347,17 @@ async fn a_redis_behind_tls_is_spoken_to_when_its_certificate_is_good() {
         .status();
     assert!(made.expect("openssl runs").success());
     let (plain, certificate) = (redis.url.rsplit(':').next().expect("a port"), certificate.display().to_string());
-    let port = plain.parse::<u16>().expect("a port") + 12_001;
-    let key = key.display();
-    let said = redis.say(&format!(
-        "CONFIG SET tls-cert-file {certificate} tls-key-file {key} tls-ca-cert-file {certificate} \
-         tls-auth-clients no tls-port {port}"
-    ));
-    assert_eq!(said, "+OK");
+    let (plain, key) = (plain.parse::<u16>().expect("a port"), key.display());
+    // Like that of the server itself below the ports that the kernel gives out, and perhaps taken.
+    let mut ports = (1..20).map(|n| 20_000 + (plain - 20_000 + n * 613) % 12_000);
+    let listens = |port: &u16| {
+        let said = redis.say(&format!(
+            "CONFIG SET tls-cert-file {certificate} tls-key-file {key} tls-ca-cert-file {certificate} \
+             tls-auth-clients no tls-port {port}"
+        ));
+        said == "+OK"
+    };
+    let port = ports.find(listens).expect("one is free");
     let url = format!("rediss://127.0.0.1:{port}");
     let data = || tempfile::tempdir().expect("a folder");
     let trusting = Engine::start_on(data(), &[("REDIS_URL", &url), ("SSL_CERT_FILE", &certificate)]);
