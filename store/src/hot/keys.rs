@@ -118,7 +118,7 @@ pub const KEYS: &[KeyKind] = &[
     KeyKind {
         name: "instance:NAME",
         kind: "string",
-        value: "name, role, fence and since when, as JSON",
+        value: "name, role, fence, since when, and the number of the heartbeat, as JSON",
         ttl: "5 seconds, renewed each second",
         written: "each instance for itself",
         read: "whoever lists the instances",

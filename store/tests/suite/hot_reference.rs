@@ -33,7 +33,7 @@ const CLOSING: &str = "
 ## How it is written and read
 
 - Nothing waits for a write. What is put goes into a bounded queue, the newest of each key wins, and a task sends what has
-  gathered ten times a second; revoked tokens and trading states go at once. While Redis is away the queue fills up to its
+  gathered four times a second; revoked tokens and trading states go at once. While Redis is away the queue fills up to its
   bounds, then what has waited longest is dropped: the ledger has it.
 - A read takes at most 100 ms. Whoever waits in vain tells everybody; until a heartbeat (each second, five a second while it is
   away) finds Redis well, nobody asks. `/health` then says `degraded` with `hot_state: down`, and `nexus_hot_state_up` is 0.

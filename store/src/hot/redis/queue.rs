@@ -19,7 +19,7 @@ use nexus_engine::signal::Side;
 pub(super) const ACCOUNTS_MAX: usize = 16_384;
 const MARKS_MAX: usize = 16_384;
 const WINDOWS_MAX: usize = 8_192;
-/// Also bounds what a busy engine spends on them: some thousand a second.
+/// Also bounds what a busy engine spends on them: some two thousand a second, the newest.
 pub(super) const ANSWERS_MAX: usize = 512;
 const TOKENS_MAX: usize = 65_536;
 

@@ -76,6 +76,8 @@ pub(super) struct Instance {
     role: Role,
     fence: u64,
     since: Timestamp,
+    /// Makes each word of an instance another: so it knows its last one again.
+    beat: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -85,13 +87,13 @@ enum Role {
     Standby,
 }
 
-impl From<&Presence> for Instance {
-    fn from(presence: &Presence) -> Self {
+impl Instance {
+    pub(super) fn of(presence: &Presence, beat: u64) -> Self {
         let role = match presence.role {
             InstanceRole::Owner => Role::Owner,
             InstanceRole::Standby => Role::Standby,
         };
-        Self { name: presence.name.clone(), role, fence: presence.fence, since: presence.since }
+        Self { name: presence.name.clone(), role, fence: presence.fence, since: presence.since, beat }
     }
 }
 

@@ -3,7 +3,7 @@
 //! What can wait does for a moment, so that of an account that trades all the time only the newest snapshot is sent. Each
 //! kind of thing goes in pipelines of its own, so that an error is counted under its name. A heartbeat writes: a Redis that
 //! can be read but takes no write, because it is full or a replica, is not up. It also notices when what it wrote a second ago
-//! has gone: then Redis was emptied, and is told again what it must know.
+//! is not there: then Redis was emptied or has old data, and is told again what it must know.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -24,7 +24,7 @@ use super::texts::{self, millis, stamp_of, stamped};
 use crate::hot::keys::{ACCOUNT_KEPT_FOR, ANSWER_KEPT_FOR, MARK_KEPT_FOR, PRESENCE_KEPT_FOR};
 
 /// How long what can wait does: the newest of what comes meanwhile goes for all.
-const GATHER: Duration = Duration::from_millis(100);
+const GATHER: Duration = Duration::from_millis(250);
 /// Between two heartbeats while Redis answers …
 const BEAT_EVERY: Duration = Duration::from_secs(1);
 /// … and while it does not.
@@ -63,7 +63,8 @@ end";
 /// Runs until it is dropped. A panic costs what was being sent, and no more: the ledger has it.
 pub(super) async fn run(inner: Arc<Inner>) {
     loop {
-        let writer = Writer { inner: Arc::clone(&inner), is_listening: false, beaten: None, answers: Rate::new() };
+        let writer =
+            Writer { inner: Arc::clone(&inner), is_listening: false, beats: 0, beaten: None, answers: Rate::new() };
         let Err(_) = AssertUnwindSafe(writer.work()).catch_unwind().await;
         tracing::error!("the task that writes to Redis has panicked; it begins anew");
         inner.link.set_up(false);
@@ -75,8 +76,9 @@ pub(super) async fn run(inner: Arc<Inner>) {
 struct Writer {
     inner: Arc<Inner>,
     is_listening: bool,
-    /// When the last heartbeat wrote the presence of this instance.
-    beaten: Option<Instant>,
+    /// Heartbeats so far, and what the last one wrote.
+    beats: u64,
+    beaten: Option<Vec<u8>>,
     answers: Rate,
 }
 
@@ -148,19 +150,21 @@ impl Writer {
             return self.link().send("beat", redis::pipe().cmd("PING").ignore()).await.map(|()| true);
         };
         let now_s = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let text = serde_json::to_vec(&texts::Instance::from(&presence)).map_err(|error| {
+        let text = serde_json::to_vec(&texts::Instance::of(&presence, self.beats)).map_err(|error| {
             count_error("beat", &error);
             Failure::Refused
         })?;
         let (keys, mut beat) = (&self.inner.keys, Pipeline::new());
-        beat.cmd("SET").arg(keys.instance(&presence.name)).arg(text);
+        beat.cmd("SET").arg(keys.instance(&presence.name)).arg(&text);
         beat.arg("PX").arg(millis(PRESENCE_KEPT_FOR)).arg("GET");
         beat.cmd("ZADD").arg(keys.instances()).arg(now_s).arg(presence.name.as_str()).ignore();
         let forgotten = now_s.saturating_sub(INSTANCE_FORGOTTEN_S);
         beat.cmd("ZREMRANGEBYSCORE").arg(keys.instances()).arg("-inf").arg(forgotten).ignore();
         let (before,): (Option<Vec<u8>>,) = self.link().send("beat", &beat).await?;
-        let expected = self.beaten.replace(Instant::now()).is_some_and(|at| at.elapsed() < PRESENCE_KEPT_FOR / 2);
-        Ok(before.is_some() || !expected)
+        // Neither one that has gone nor one that is older: then Redis was emptied, or has yesterday's data.
+        let expected = self.beaten.replace(text);
+        self.beats += 1;
+        Ok(expected.is_none() || before == expected)
     }
 
     /// Queues what a Redis that has forgotten everything must know.
