@@ -16,6 +16,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tempfile::TempDir;
 
 use super::engine::Engine;
+use super::production::Database;
 
 const BARS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../benches/data/eurusd-1h.csv");
 const CHECK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/check-ledger");
@@ -128,6 +129,28 @@ fn an_interrupted_run_decides_the_same() {
         assert_eq!(report[field], expected[field], "{field}");
     }
     assert_adds_up(engine.data_dir());
+}
+
+/// Another ledger, another way to commit, and the same decisions to the last bit.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgresql_and_redis_decide_as_sqlite_does() {
+    let database = Database::fresh().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let bars = first_bars(if is_long() { 5_000 } else { 500 }, folder.path());
+    tokio::task::block_in_place(|| {
+        let production = database.stores();
+        let (_sqlite, expected) = replayed(&bars, &[]);
+        let (data, report) = replayed(&bars, &production);
+        assert!(report["accepted"].as_u64() > Some(50), "{report}");
+        for field in ["decisions_sha256", "decisions", "accepted", "refused", "orders", "fills", "pnl", "fees", "exits"]
+        {
+            assert_eq!(report[field], expected[field], "{field}");
+        }
+        let again = nexus(data.path(), &["replay", "--json"]).envs(production).output().expect("run");
+        let found = report_of(&again);
+        assert_eq!(found["differences"], Value::Array(vec![]), "{found}");
+        assert_eq!(found["decisions"], report["decisions"], "{found}");
+    });
 }
 
 #[test]
