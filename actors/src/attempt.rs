@@ -19,7 +19,7 @@ use crate::ports::{CancelReply, SendPermit, Step, SubmitReply, Venue, VenueError
 use crate::reports::{deliver, tell};
 use crate::router::{Cancel, Outgoing};
 use crate::shared::Shared;
-use crate::tenure;
+use crate::tenure::{self, Tenure};
 
 /// The permit of one attempt.
 struct GatePermit<'a> {
@@ -37,7 +37,7 @@ impl SendPermit for GatePermit<'_> {
         let guard: Box<dyn Send + '_> = match (self.epoch, &self.shared.tenure) {
             (Some(epoch), tenure) => {
                 let guard = self.shared.latch.enter(epoch)?;
-                tenure.as_ref().map_or(Ok(()), |tenure| tenure.may_open())?;
+                tenure.as_ref().map_or(Ok(()), Tenure::may_open)?;
                 Box::new(guard)
             }
             (None, Some(tenure)) if !self.is_sure_of_ids => {

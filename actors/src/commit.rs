@@ -267,7 +267,10 @@ async fn commit_batch(shared: &Arc<Shared>, batch: Vec<Pending>) {
             verdicts.iter().map(void_reason).collect()
         }
         Err(error) => {
-            shared.note_ledger(false);
+            // An answer that was lost says nothing about the next question; the reading back will.
+            if !matches!(error, LedgerError::InDoubt(_)) {
+                shared.note_ledger(false);
+            }
             tracing::error!(%error, turns = releases.len(), "a batch was not committed");
             releases.iter().map(|_| Some(failure(&error))).collect()
         }

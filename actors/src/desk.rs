@@ -24,8 +24,8 @@ use crate::shared::Shared;
 
 /// The first wait before the ledger is read again; doubled each time …
 const RELOAD_WAIT_MIN: Duration = Duration::from_millis(20);
-/// … up to this.
-const RELOAD_WAIT_MAX: Duration = Duration::from_secs(2);
+/// … up to this: whoever is refused meanwhile should not wait much longer than the ledger is away.
+const RELOAD_WAIT_MAX: Duration = Duration::from_millis(500);
 /// After so many voids without a commit between them the account is read again only after a wait.
 const VOIDS_AT_ONCE_MAX: u32 = 3;
 /// An input whose step has panicked so often is given up.

@@ -205,6 +205,10 @@ impl Dispatcher {
 
     /// Finds out who has to decide, and what is decided already.
     async fn prepare(&self, signal: &Arc<Signal>) -> Result<Prepared, SubmitError> {
+        // Whoever can come back is not kept waiting for a ledger that is known to be away.
+        if !self.shared.ledger_up.load(Ordering::Relaxed) {
+            return Err(SubmitError::Ledger(LedgerError::Unavailable("it did not answer a moment ago".to_owned())));
+        }
         let audience = self.audience(signal).await?;
         match self.note(self.shared.ledger.find_signal(signal.id).await)? {
             Some(record) if record.signal.says_the_same_as(signal) => self.prepare_repeat(record, audience).await,

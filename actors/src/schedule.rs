@@ -3,6 +3,8 @@
 //! The ticks are delayed after a pause and not made up for, so a machine that slept does not wake into a burst. The day needs
 //! no tick: an account begins a new one with its first turn in it.
 
+use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -16,7 +18,7 @@ use crate::startup;
 /// How often due times are looked for; they are with every mark as well.
 const DUE_EVERY: Duration = Duration::from_millis(100);
 /// How often a ledger that was away is asked whether it is back.
-const PING_EVERY: Duration = Duration::from_secs(1);
+const PING_EVERY: Duration = Duration::from_millis(250);
 /// How often orders in doubt that nobody is asking about are asked about.
 const RECONCILE_EVERY: Duration = Duration::from_secs(30);
 /// Late reports of an ended position find their account for so long.
@@ -30,10 +32,11 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         ticks
     };
     let mut due = ticks(DUE_EVERY);
-    let mut ping = ticks(PING_EVERY);
     let mut sweep = ticks((shared.settings.passivate_after / 4).max(Duration::from_millis(10)));
     let mut reconcile = ticks(RECONCILE_EVERY);
     reconcile.reset();
+    // One question at a time, beside everything else: the answer of a ledger that is away may take long.
+    let mut asking = pin!(ask_the_ledger(&shared));
     loop {
         tokio::select! {
             () = shared.closing.cancelled() => return,
@@ -42,7 +45,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                 look_at_what_is_due(&shared);
             }
             _ = sweep.tick() => passivate(&shared),
-            _ = ping.tick() => ask_the_ledger(&shared),
+            never = &mut asking => match never {},
             _ = reconcile.tick() => {
                 let shared = Arc::clone(&shared);
                 shared.clone().spawn_until_closing(async move { startup::reconcile_doubts(&shared).await });
@@ -69,13 +72,12 @@ fn passivate(shared: &Arc<Shared>) {
 }
 
 /// Only a ledger that was away: one that answers says so with every commit.
-fn ask_the_ledger(shared: &Arc<Shared>) {
-    if shared.ledger_up.load(Ordering::Relaxed) {
-        return;
+async fn ask_the_ledger(shared: &Arc<Shared>) -> Infallible {
+    loop {
+        tokio::time::sleep(PING_EVERY).await;
+        if !shared.ledger_up.load(Ordering::Relaxed) {
+            let answer: Result<(), LedgerError> = shared.ledger.ping().await;
+            shared.note_ledger(answer.is_ok());
+        }
     }
-    let shared = Arc::clone(shared);
-    shared.tracker.clone().spawn(async move {
-        let answer: Result<(), LedgerError> = shared.ledger.ping().await;
-        shared.note_ledger(answer.is_ok());
-    });
 }

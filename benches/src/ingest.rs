@@ -147,7 +147,9 @@ impl Bed {
 
     async fn start_on_postgres(&mut self, url: String) -> Result<()> {
         let databases = self.databases.insert(Databases::on(url));
-        fill_postgres(&databases.make("filled", None).await?, &self.users).await?;
+        let filled = databases.make("filled", None).await?;
+        databases.relax("filled").await?;
+        fill_postgres(&filled, &self.users).await?;
         self.bare = Some(databases.make("bare", None).await?);
         let plain = databases.make("plain", Some("filled")).await?;
         let naive = databases.make("naive", Some("filled")).await?;

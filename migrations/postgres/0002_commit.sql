@@ -30,22 +30,24 @@ END $$;
 COMMENT ON FUNCTION record_signal IS 'Records a signal unless it is recorded already.';
 
 CREATE TYPE commit_verdicts AS (codes smallint[], used bigint[], caps bigint[], words text[]);
-COMMENT ON TYPE commit_verdicts IS 'What the ledger says to each turn of a batch: 0 committed, 1 vetoed (used, cap), 2 already decided, 3 stale (used is the version). Words say why when it was not foreseen.';
+COMMENT ON TYPE commit_verdicts IS 'What the ledger says to each step of a batch: 0 committed, 1 vetoed (used, cap), 2 already decided, 3 stale (used is the version). Words say why when it was not foreseen.';
 
--- The arrays that begin with the same letter run in parallel: `t` turns, `d` their decisions, `a` their acceptances, `s`
--- signals, `c` counts of timeframes, `f` fills, `o` orders, `p` positions. `x_turn` is the place of the turn behind a row. Turns
--- stand in waves, each sorted by user and with every user at most once: so the turns of a wave do not see each other, each
--- statement takes a whole wave, and an account's turns keep their order. `t_wave_end` holds the last place of each wave.
+-- The arrays that begin with the same letter run in parallel: `t` steps, `e` their turns, `d` their decisions, `a` their
+-- acceptances, `s` signals, `c` counts of timeframes, `f` fills, `o` orders, `p` positions. A step is one turn of a user, or
+-- several that follow each other, of which only the first may decide; it is taken or refused as a whole. `x_step` is the place
+-- of the step behind a row. Steps stand in waves, each sorted by user and with every user at most once: so the steps of a wave
+-- do not see each other, each statement takes a whole wave, and an account's turns keep their order. `t_wave_end` holds the
+-- last place of each wave.
 --
 -- Locks are taken in one order by everybody: the fence, accounts by user, then what is kept by user and day. Nobody but the owner
 -- writes here, as a rule, so accounts are looked at first and locked by the update that proves them unchanged; when one was not,
--- the wave is taken again under locks. A wave with a turn that the tables refuse is rolled back to where it began and taken turn
--- by turn: nobody's turn fails another's.
+-- the wave is taken again under locks. A wave with a step that the tables refuse is rolled back to where it began and taken step
+-- by step: nobody's fails another's.
 CREATE FUNCTION commit_turns(
     p_fence bigint, p_months text[], t_wave_end integer[],
-    t_user uuid[], t_base bigint[], t_now bigint[], t_account_now bigint[], t_day integer[], t_realized bigint[],
-    t_open bigint[], t_reserved bigint[], t_business boolean[], t_snapshot text[], t_input text[], t_context text[],
-    t_events text[],
+    t_user uuid[], t_base bigint[], t_turns integer[], t_now bigint[], t_day integer[], t_realized bigint[],
+    t_open bigint[], t_reserved bigint[], t_business boolean[], t_snapshot text[],
+    e_step integer[], e_version bigint[], e_now bigint[], e_input text[], e_context text[], e_events text[],
     d_id uuid[], d_signal integer[], d_at bigint[], d_reasons text[], d_awaited boolean[],
     a_symbol text[], a_side text[], a_timeframe text[], a_kind text[], a_price bigint[], a_quantity bigint[],
     a_sized_at bigint[], a_stop_loss bigint[], a_take_profit bigint[], a_risk bigint[], a_cap bigint[], a_equity bigint[],
@@ -53,13 +55,13 @@ CREATE FUNCTION commit_turns(
     s_id uuid[], s_known boolean[], s_feed uuid[], s_key text[], s_symbol text[], s_side text[], s_timeframe text[],
     s_kind text[], s_entry_price bigint[], s_stop_loss bigint[], s_take_profit bigint[], s_issued_at bigint[],
     s_received_at bigint[], s_total bigint[], s_signal text[], s_subscribers text[], s_mark text[],
-    c_turn integer[], c_timeframe text[], c_change integer[],
-    f_turn integer[], f_venue text[], f_execution text[], f_order text[], f_symbol text[], f_side text[],
+    c_step integer[], c_timeframe text[], c_change integer[],
+    f_step integer[], f_venue text[], f_execution text[], f_order text[], f_symbol text[], f_side text[],
     f_quantity bigint[], f_price bigint[], f_fee bigint[], f_at bigint[], f_realized bigint[],
-    o_turn integer[], o_id text[], o_decision uuid[], o_purpose text[], o_symbol text[], o_side text[], o_kind text[],
+    o_step integer[], o_id text[], o_decision uuid[], o_purpose text[], o_symbol text[], o_side text[], o_kind text[],
     o_price bigint[], o_quantity bigint[], o_filled bigint[], o_value bigint[], o_fees bigint[], o_status text[],
     o_unknown boolean[], o_cancel boolean[], o_venue text[], o_created_at bigint[],
-    p_turn integer[], p_decision uuid[], p_symbol text[], p_side text[], p_quantity bigint[], p_entry_price bigint[],
+    p_step integer[], p_decision uuid[], p_symbol text[], p_side text[], p_quantity bigint[], p_entry_price bigint[],
     p_stop_loss bigint[], p_take_profit bigint[], p_realized bigint[], p_opened_at bigint[], p_closed_at bigint[],
     p_limits jsonb
 ) RETURNS commit_verdicts LANGUAGE plpgsql
@@ -68,13 +70,13 @@ SET nexus.admission = 'commit'
 AS $$
 DECLARE
     origin      CONSTANT date := '1970-01-01';
-    turns       CONSTANT integer := cardinality(t_user);
+    steps       CONSTANT integer := cardinality(t_user);
     verdicts    commit_verdicts := ('{}', '{}', '{}', '{}');
     month       text;
     wave        integer := 1;
     lo          integer := 1;
     hi          integer;
-    -- Turns up to this place are taken one by one.
+    -- Steps up to this place are taken one by one.
     careful     integer := 0;
     -- Accounts are locked before they are looked at: only when looking first has failed.
     contended   boolean := false;
@@ -109,7 +111,7 @@ BEGIN
         END IF;
     END LOOP;
 
-    WHILE lo <= turns LOOP
+    WHILE lo <= steps LOOP
         WHILE t_wave_end[wave] < lo LOOP
             wave := wave + 1;
         END LOOP;
@@ -172,13 +174,13 @@ BEGIN
 
             -- This locks the accounts, and proves that they still are what the verdicts were found on.
             UPDATE accounts a
-               SET version = a.version + 1, open_e8 = a.open_e8 + t.open, reserved_e8 = a.reserved_e8 + t.reserved,
+               SET version = a.version + t.turns, open_e8 = a.open_e8 + t.open, reserved_e8 = a.reserved_e8 + t.reserved,
                    net_realized_e8 = a.net_realized_e8 + t.realized, open_business = t.business, day = origin + t.day,
                    now_us = t.now, snapshot = t.snapshot
               FROM (SELECT unnest(codes) AS code, unnest(t_user[lo:hi]) AS user_id, unnest(t_base[lo:hi]) AS base,
-                           unnest(t_open[lo:hi]) AS open, unnest(t_reserved[lo:hi]) AS reserved,
+                           unnest(t_turns[lo:hi]) AS turns, unnest(t_open[lo:hi]) AS open, unnest(t_reserved[lo:hi]) AS reserved,
                            unnest(t_realized[lo:hi]) AS realized, unnest(t_business[lo:hi]) AS business,
-                           unnest(t_day[lo:hi]) AS day, unnest(t_account_now[lo:hi]) AS now,
+                           unnest(t_day[lo:hi]) AS day, unnest(t_now[lo:hi]) AS now,
                            unnest(t_snapshot[lo:hi]) AS snapshot, unnest(held) AS held) t
              WHERE t.code = 0 AND a.user_id = t.user_id AND a.version = t.base
                AND a.open_e8 + a.reserved_e8 = t.held;
@@ -293,62 +295,61 @@ BEGIN
                  WHERE t.code = 0 AND t.realized <> 0
                 ON CONFLICT (user_id, day) DO UPDATE SET realized_e8 = r.realized_e8 + excluded.realized_e8;
             END IF;
-            IF cardinality(c_turn) > 0 THEN
+            IF cardinality(c_step) > 0 THEN
                 INSERT INTO daily_counts AS k (user_id, day, timeframe, used)
-                SELECT t_user[c.turn], origin + t_day[c.turn], c.timeframe, c.change
-                  FROM (SELECT unnest(c_turn) AS turn, unnest(c_timeframe) AS timeframe, unnest(c_change) AS change) c
-                 WHERE c.turn BETWEEN lo AND hi AND codes[c.turn - lo + 1] = 0
+                SELECT t_user[c.step], origin + t_day[c.step], c.timeframe, c.change
+                  FROM (SELECT unnest(c_step) AS step, unnest(c_timeframe) AS timeframe, unnest(c_change) AS change) c
+                 WHERE c.step BETWEEN lo AND hi AND codes[c.step - lo + 1] = 0
                 ON CONFLICT (user_id, day, timeframe) DO UPDATE SET used = k.used + excluded.used;
             END IF;
 
             INSERT INTO events (user_id, version, now_us, input, context, events)
-            SELECT t.user_id, t.base + 1, t.now, t.input, t.context, t.events
-              FROM (SELECT unnest(codes) AS code, unnest(t_user[lo:hi]) AS user_id, unnest(t_base[lo:hi]) AS base,
-                           unnest(t_now[lo:hi]) AS now, unnest(t_input[lo:hi]) AS input,
-                           unnest(t_context[lo:hi]) AS context, unnest(t_events[lo:hi]) AS events) t
-             WHERE t.code = 0;
+            SELECT t_user[e.step], e.version, e.now, e.input, e.context, e.events
+              FROM (SELECT unnest(e_step) AS step, unnest(e_version) AS version, unnest(e_now) AS now,
+                           unnest(e_input) AS input, unnest(e_context) AS context, unnest(e_events) AS events) e
+             WHERE e.step BETWEEN lo AND hi AND codes[e.step - lo + 1] = 0;
 
-            IF cardinality(f_turn) > 0 THEN
+            IF cardinality(f_step) > 0 THEN
                 INSERT INTO fills (venue, execution_id, client_order_id, user_id, symbol, side, quantity_e8, price_e8, fee_e8,
                                    at_us, realized_e8)
-                SELECT f.venue, f.execution, f.id, t_user[f.turn], f.symbol, f.side, f.quantity, f.price, f.fee, f.at,
+                SELECT f.venue, f.execution, f.id, t_user[f.step], f.symbol, f.side, f.quantity, f.price, f.fee, f.at,
                        f.realized
-                  FROM (SELECT unnest(f_turn) AS turn, unnest(f_venue) AS venue, unnest(f_execution) AS execution,
+                  FROM (SELECT unnest(f_step) AS step, unnest(f_venue) AS venue, unnest(f_execution) AS execution,
                                unnest(f_order) AS id, unnest(f_symbol) AS symbol, unnest(f_side) AS side,
                                unnest(f_quantity) AS quantity, unnest(f_price) AS price, unnest(f_fee) AS fee,
                                unnest(f_at) AS at, unnest(f_realized) AS realized) f
-                 WHERE f.turn BETWEEN lo AND hi AND codes[f.turn - lo + 1] = 0
+                 WHERE f.step BETWEEN lo AND hi AND codes[f.step - lo + 1] = 0
                 ON CONFLICT (venue, execution_id) DO NOTHING;
             END IF;
-            IF cardinality(o_turn) > 0 THEN
+            IF cardinality(o_step) > 0 THEN
                 INSERT INTO orders (client_order_id, decision_id, user_id, purpose, symbol, side, kind, price_e8,
                                     quantity_e8, filled_e8, value_e8, fees_e8, status, unknown, cancel_requested, venue,
                                     created_at_us)
-                SELECT o.id, o.decision, t_user[o.turn], o.purpose, o.symbol, o.side, o.kind, o.price, o.quantity, o.filled,
+                SELECT o.id, o.decision, t_user[o.step], o.purpose, o.symbol, o.side, o.kind, o.price, o.quantity, o.filled,
                        o.value, o.fees, o.status, o.unknown, o.cancel, o.venue, o.created_at
-                  FROM (SELECT unnest(o_turn) AS turn, unnest(o_id) AS id, unnest(o_decision) AS decision,
+                  FROM (SELECT unnest(o_step) AS step, unnest(o_id) AS id, unnest(o_decision) AS decision,
                                unnest(o_purpose) AS purpose, unnest(o_symbol) AS symbol, unnest(o_side) AS side,
                                unnest(o_kind) AS kind, unnest(o_price) AS price, unnest(o_quantity) AS quantity,
                                unnest(o_filled) AS filled, unnest(o_value) AS value, unnest(o_fees) AS fees,
                                unnest(o_status) AS status, unnest(o_unknown) AS unknown, unnest(o_cancel) AS cancel,
                                unnest(o_venue) AS venue, unnest(o_created_at) AS created_at) o
-                 WHERE o.turn BETWEEN lo AND hi AND codes[o.turn - lo + 1] = 0
+                 WHERE o.step BETWEEN lo AND hi AND codes[o.step - lo + 1] = 0
                 ON CONFLICT (client_order_id) DO UPDATE
                    SET quantity_e8 = excluded.quantity_e8, filled_e8 = excluded.filled_e8, value_e8 = excluded.value_e8,
                        fees_e8 = excluded.fees_e8, status = excluded.status, unknown = excluded.unknown,
                        cancel_requested = excluded.cancel_requested;
             END IF;
-            IF cardinality(p_turn) > 0 THEN
+            IF cardinality(p_step) > 0 THEN
                 INSERT INTO positions (decision_id, user_id, symbol, side, quantity_e8, entry_price_e8, stop_loss_e8,
                                        take_profit_e8, realized_e8, opened_at_us, closed_at_us)
-                SELECT p.decision, t_user[p.turn], p.symbol, p.side, p.quantity, p.entry_price, p.stop_loss, p.take_profit,
+                SELECT p.decision, t_user[p.step], p.symbol, p.side, p.quantity, p.entry_price, p.stop_loss, p.take_profit,
                        p.realized, p.opened_at, p.closed_at
-                  FROM (SELECT unnest(p_turn) AS turn, unnest(p_decision) AS decision, unnest(p_symbol) AS symbol,
+                  FROM (SELECT unnest(p_step) AS step, unnest(p_decision) AS decision, unnest(p_symbol) AS symbol,
                                unnest(p_side) AS side, unnest(p_quantity) AS quantity,
                                unnest(p_entry_price) AS entry_price, unnest(p_stop_loss) AS stop_loss,
                                unnest(p_take_profit) AS take_profit, unnest(p_realized) AS realized,
                                unnest(p_opened_at) AS opened_at, unnest(p_closed_at) AS closed_at) p
-                 WHERE p.turn BETWEEN lo AND hi AND codes[p.turn - lo + 1] = 0
+                 WHERE p.step BETWEEN lo AND hi AND codes[p.step - lo + 1] = 0
                 ON CONFLICT (decision_id) DO UPDATE
                    SET quantity_e8 = excluded.quantity_e8, entry_price_e8 = excluded.entry_price_e8,
                        stop_loss_e8 = excluded.stop_loss_e8, take_profit_e8 = excluded.take_profit_e8,
@@ -359,9 +360,9 @@ BEGIN
                 UPDATE limits
                    SET version = l.version, max_daily_loss_e8 = l.max_daily_loss, max_risk_percent_e8 = l.max_risk_percent,
                        duplicate_window_us = l.duplicate_window, timeframes = l.timeframes, limits = l.limits
-                  FROM jsonb_to_recordset(p_limits) AS l (turn integer, version bigint, max_daily_loss bigint,
+                  FROM jsonb_to_recordset(p_limits) AS l (step integer, version bigint, max_daily_loss bigint,
                            max_risk_percent bigint, duplicate_window bigint, timeframes jsonb, limits text)
-                 WHERE l.turn BETWEEN lo AND hi AND codes[l.turn - lo + 1] = 0 AND limits.user_id = t_user[l.turn];
+                 WHERE l.step BETWEEN lo AND hi AND codes[l.step - lo + 1] = 0 AND limits.user_id = t_user[l.step];
             END IF;
             verdicts.words := verdicts.words || array_fill(NULL::text, ARRAY[hi - lo + 1]);
         EXCEPTION WHEN SQLSTATE 'NX002' THEN

@@ -19,7 +19,12 @@ pub use crate::compose::Options;
 pub async fn run(config: Config, options: Options) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be waited for")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be waited for")?;
-    let running = compose::start(&config, options).await?;
+    let running = tokio::select! {
+        running = compose::start(&config, options) => running?,
+        // Whoever waits, for a database or for another instance, can be told not to.
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
     let greeting = greeting(running.addr, running.first_password.as_ref());
     // Whoever started us may have closed stdout; that is no reason not to trade.
     if let Err(error) = io::stdout().write_all(greeting.as_bytes()).and_then(|()| io::stdout().flush()) {

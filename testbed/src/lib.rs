@@ -244,6 +244,11 @@ impl Server {
     pub fn save(&self) {
         assert_eq!(self.say("SAVE"), "+OK");
     }
+
+    /// What was saved.
+    pub fn dump(&self) -> PathBuf {
+        self.data.join("dump.rdb")
+    }
 }
 
 fn run(command: &mut Command) {

@@ -59,6 +59,7 @@ async fn while_the_ledger_is_away_a_repeat_hears_what_was_decided_and_nothing_el
     assert!(is_away(&engine.submit(world.signal("b")).await.unwrap_err()));
     // With the ledger, its word counts and nobody else's.
     world.ledger.set_away(false);
+    until("the ledger is known to be back", || engine.status().ledger_up.then_some(())).await;
     world.hot.answers.lock().get_mut(&first.signal).unwrap().decisions.clear();
     let repeated = once_nothing_is_in_flight(&engine, &world.signal("a")).await.unwrap();
     assert_eq!(repeated.decisions, first.decisions);

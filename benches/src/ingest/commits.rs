@@ -1,4 +1,7 @@
-//! The yardstick for durability: a table, and transactions of one row.
+//! The yardstick for the database alone: bare one-row commits.
+//!
+//! One table, one row a transaction, on the same server and in the same run: what a lone durable answer takes beyond this is the
+//! engine's doing, and the database's for more rows.
 
 use anyhow::Result;
 use sqlx::Connection as _;

@@ -1,4 +1,7 @@
-//! The yardstick for HTTP alone: hyper, without a router, that answers every request with as many bytes as an answer has.
+//! The yardstick for HTTP alone.
+//!
+//! A bare hyper server, without a router, a parser or a ledger, that answers every request with as many bytes as an answer of the
+//! engine has: what is slower than this is not HTTP's doing.
 
 use std::convert::Infallible;
 

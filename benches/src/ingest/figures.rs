@@ -1,4 +1,7 @@
-//! What the rounds came to: of each figure the round in the middle, and the ratios that the engine is held to.
+//! What the rounds came to.
+//!
+//! Of each figure the round in the middle counts, because single rounds swing with where the machine puts its threads; and the
+//! ratios that the engine is held to are of figures from one run.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

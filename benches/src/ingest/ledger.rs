@@ -124,9 +124,14 @@ pub fn users(how_many: usize) -> Arc<[Uuid]> {
     (0..how_many).map(|_| Uuid::from_u64_pair(chance.next(), chance.next())).collect()
 }
 
-/// A new file with these users and the feed that they follow.
+/// A new file with these users and the feed that they follow. It is filled in memory, where nothing waits for a disk.
 pub async fn fill_sqlite(path: &Path, users: &[Uuid]) -> Result<()> {
-    fill(&SqliteStore::open(path)?, users).await
+    let memory = Path::new("/dev/shm");
+    let folder = if memory.is_dir() { tempfile::tempdir_in(memory)? } else { tempfile::tempdir()? };
+    let file = folder.path().join("ledger.db");
+    fill(&SqliteStore::open(&file)?, users).await?;
+    std::fs::copy(file, path)?;
+    Ok(())
 }
 
 /// A new database with these users and the feed that they follow.
@@ -176,14 +181,18 @@ impl Databases {
 
     /// Makes a database, as a copy of another one that nobody is connected to, or empty; answers its URL.
     pub async fn make(&mut self, name: &str, template: Option<&str>) -> Result<String> {
-        let full = |name: &str| format!("nexus_bench_{}_{name}", std::process::id());
-        let template = template.map(|name| format!(" TEMPLATE {}", full(name))).unwrap_or_default();
-        let name = full(name);
+        let template = template.map(|name| format!(" TEMPLATE {}", full_name(name))).unwrap_or_default();
+        let name = full_name(name);
         self.run(format!("CREATE DATABASE {name}{template}")).await?;
         self.made.push(name.clone());
         let (server, rest) = self.url.rsplit_once('/').context("a URL without a database")?;
         let options = rest.split_once('?').map(|(_, options)| format!("?{options}")).unwrap_or_default();
         Ok(format!("{server}/{name}{options}"))
+    }
+
+    /// Lets a database that others are copied from be filled without waiting for the disk; the copies do wait.
+    pub async fn relax(&self, name: &str) -> Result<()> {
+        self.run(format!("ALTER DATABASE {} SET synchronous_commit = off", full_name(name))).await
     }
 
     /// Drops what was made.
@@ -204,4 +213,9 @@ impl Databases {
         sqlx::query(AssertSqlSafe(sql)).execute(&mut connection).await?;
         Ok(connection.close().await?)
     }
+}
+
+/// No other run on the same server has the same.
+fn full_name(name: &str) -> String {
+    format!("nexus_bench_{}_{name}", std::process::id())
 }

@@ -1,4 +1,7 @@
-//! Limits under which every user can be traded for as long as it takes; the same for the accounts and for the engine.
+//! Limits under which every user can be traded for as long as it takes.
+//!
+//! The accounts are opened under them and the engine is started with them as its ceilings, so that no refusal comes from a limit
+//! that the measurement did not mean.
 
 use std::time::Duration;
 

@@ -390,7 +390,7 @@ pub fn profit_and_loss(world: &World) -> TestCaseResult {
             *realized += Steps::from(fill.realized.steps());
         }
     }
-    let total = world.others_net + trades.values().map(|(_, realized)| realized).sum::<Steps>();
+    let total = world.others.net + trades.values().map(|(_, realized)| realized).sum::<Steps>();
     prop_assert_eq!(total, Steps::from(account.net_realized.steps()), "the trades' results, and the account's");
     for (id, (cash, realized)) in &trades {
         let booked = account.lots.get(id).map_or(0, |lot| {

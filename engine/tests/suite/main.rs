@@ -13,6 +13,7 @@ mod extremes;
 mod generate;
 mod model;
 mod orders;
+mod others;
 mod verdict;
 mod watching;
 mod world;

@@ -24,6 +24,7 @@ use uuid::Uuid;
 use crate::compare::{self, Shadow};
 use crate::generate::{EntrySeed, Flaw, NewsSeed, Op, OthersSeed, ReportSeed, Setup, SignalSeed, Step};
 use crate::model::{self, Micros, Model, SECOND, Steps, Trade, What};
+use crate::others::Others;
 use crate::verdict;
 use crate::watching::Doing;
 
@@ -58,14 +59,8 @@ pub struct World {
     pub met: BTreeSet<String>,
     /// Whether a venue may close more than is open.
     pub lying_venue: bool,
-    /// Profit and loss that others have written.
-    pub others_net: Steps,
+    pub others: Others,
     pub shadow: Shadow,
-    /// The account after its newest turn, as a ledger holds it.
-    stored: Account,
-    /// What others have written since: risk, profit or loss, acceptances.
-    untold: (Steps, Steps, u32),
-    loaded: Option<LedgerRisk>,
     clock: Micros,
     gate: TradingState,
     /// Middle and half spread of each instrument, in ticks.
@@ -98,7 +93,7 @@ impl World {
         let equity = Money::from_steps(setup.equity);
         let account = Account::open(USER, "USD".into(), equity, setup.limits.clone());
         World {
-            stored: account.clone(),
+            others: Others::new(account.clone()),
             account,
             model: Model {
                 starting: setup.equity.into(),
@@ -110,9 +105,6 @@ impl World {
             met: BTreeSet::new(),
             seeds: Vec::new(),
             lying_venue: false,
-            others_net: 0,
-            untold: (0, 0, 0),
-            loaded: None,
             clock: setup.start,
             gate: TradingState::Active,
             markets: INSTRUMENTS.iter().map(|row| (row.6, 1)).collect(),
@@ -168,38 +160,18 @@ impl World {
         self.shadow.agrees(&self.account)?;
         self.met.extend(turn.events.iter().map(kind));
         let mut heard = turn.clone();
-        if !turn.events.is_empty() {
-            self.stored = self.account.clone();
-            self.tell_what_others_wrote(&mut heard)?;
-        }
-        self.record.push(Recorded { loaded: self.loaded.take(), now, input, context, turn });
+        self.others.told(&self.account, &mut heard)?;
+        self.record.push(Recorded { loaded: self.others.loaded.take(), now, input, context, turn });
         Ok(heard)
     }
 
-    /// Somebody else writes into the counters of the account's day, and the account is loaded again.
     fn load_what_others_wrote(&mut self, seed: &OthersSeed) -> TestCaseResult {
+        // Of what they have reserved, others may give back.
         let reserved = Steps::from(seed.reserved).max(-self.model.picture().others_reserved);
-        let net = Steps::from(seed.net);
-        let timeframe = seed.hours.map(Timeframe::hours);
-        self.untold.0 += reserved;
-        self.untold.1 += net;
-        self.untold.2 += u32::from(timeframe.is_some());
-        self.others_net += net;
-        self.shadow.write(self.account.today.day, reserved, net, timeframe);
+        let (net, timeframe) = (seed.net.into(), seed.hours.map(Timeframe::hours));
+        self.account = self.others.write(&mut self.shadow, reserved, net, timeframe)?;
         self.model.note(0, What::Others { reserved, net, minutes: timeframe.map(minutes) });
-        let ledger = self.shadow.ledger(&self.stored);
-        self.account = self.stored.clone().corrected(ledger.clone());
-        self.loaded = Some(ledger);
-        prop_assert_eq!(self.account.correction.is_some(), self.untold != (0, 0, 0));
         compare::figures(&self.account, &self.model)
-    }
-
-    /// The first turn after it begins with it, and no other.
-    fn tell_what_others_wrote(&mut self, heard: &mut Turn) -> TestCaseResult {
-        let told = heard.events.extract_if(.., |event| matches!(event, Event::Corrected(_))).count();
-        prop_assert_eq!(told, usize::from(self.untold != (0, 0, 0)), "what others wrote is told of once");
-        self.untold = (0, 0, 0);
-        Ok(())
     }
 
     /// Notes what happened, when anything was recorded, and compares all figures.

@@ -2,6 +2,7 @@
 //!
 //! Entries live for a second: longer than a burst, shorter than anybody would notice after a change made by another
 //! process. A change made here clears at once. A lookup that began before a clearing never brings back what was cleared.
+//! What was said last is still there for whoever finds the database away and must go on.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -43,6 +44,16 @@ impl<K: Eq + Hash, V: Clone> Cache<K, V> {
         }
     }
 
+    /// What was said last, however long ago, unless something was cleared since.
+    pub fn last(&self, key: &K) -> Option<V> {
+        self.inner.lock().entries.get(key).map(|(value, _)| value.clone())
+    }
+
+    /// Forgets one entry: the directory does not know it any more.
+    pub fn forget(&self, key: &K) {
+        self.inner.lock().entries.remove(key);
+    }
+
     /// Keeps what the directory said, unless something was cleared since the lookup began.
     pub fn put(&self, key: K, value: V, asked: Generation) {
         let mut inner = self.inner.lock();
@@ -81,5 +92,6 @@ mod tests {
         assert_eq!(cache.get(&1).ok(), Some("new"));
         cache.clear();
         assert!(cache.get(&1).is_err());
+        assert_eq!(cache.last(&1), None, "what was cleared is not believed for want of better");
     }
 }

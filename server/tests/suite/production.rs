@@ -1,13 +1,13 @@
 //! What the tests on production memory stand on: databases of their own, and a ledger read by SQL with no engine code between.
 //!
-//! They speak to the real binary on a real PostgreSQL, and believe its answers only as far as the tables and the venue's
+//! They speak to the real binary on a real PostgreSQL and a real Redis, and believe its answers only as far as the tables and the venue's
 //! book say the same. A test that harms its server has one for itself; the others share one, each with its own database.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use nexus_testbed::{Server, private, private_in, shared, with_database};
+use nexus_testbed::{Kind, Server, private, private_in, shared, with_database};
 use nexus_venues::paper::{Change, journal};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -17,10 +17,12 @@ use tempfile::TempDir;
 use super::engine::{Engine, Member, PATIENCE, World, member};
 use super::promises::{ONLY_THE_CAP, risk_status, steps, taken};
 
-/// A database for one engine.
+/// A database for one engine, and a corner of the Redis that all tests share.
 pub struct Database {
     /// Where an engine finds it.
     pub url: String,
+    redis: String,
+    prefix: String,
     home: Home,
 }
 
@@ -38,21 +40,36 @@ impl Database {
         let server = shared();
         let name = format!("engine_{}", uuid::Uuid::new_v4().simple());
         execute(&mut connect(&server).await, &format!("CREATE DATABASE {name}")).await;
-        Database { url: with_database(&server, &name), home: Home::Shared(server, name) }
+        Self::of(with_database(&server, &name), Home::Shared(server, name))
     }
 
     /// One on a server of its own.
     pub fn alone() -> Database {
         let folder = tempfile::tempdir().expect("a folder");
         let server = private(folder.path());
-        Database { url: server.url.clone(), home: Home::Private(server, folder) }
+        Self::of(server.url.clone(), Home::Private(server, folder))
     }
 
     /// One on a server of its own whose files are below `place`.
     pub fn alone_in(place: &Path) -> Database {
         let folder = tempfile::tempdir().expect("a folder");
         let server = private_in(folder.path(), place);
-        Database { url: server.url.clone(), home: Home::Private(server, folder) }
+        Self::of(server.url.clone(), Home::Private(server, folder))
+    }
+
+    fn of(url: String, home: Home) -> Database {
+        let prefix = format!("engine-{}", uuid::Uuid::new_v4().simple());
+        Database { url, redis: Kind::Redis.shared(), prefix, home }
+    }
+
+    /// Settings that name both stores.
+    pub fn stores(&self) -> [(&str, &str); 3] {
+        [("DATABASE_URL", &self.url), ("REDIS_URL", &self.redis), ("NEXUS_REDIS_PREFIX", &self.prefix)]
+    }
+
+    /// Settings of an engine on both stores on which nothing but the day's cap refuses, with some more.
+    pub fn settings<'a>(&'a self, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+        [ONLY_THE_CAP, &self.stores(), more].concat()
     }
 
     /// The server that is this database's own.
@@ -106,14 +123,9 @@ pub async fn execute(connection: &mut PgConnection, sql: &str) -> u64 {
     done.unwrap_or_else(|error| panic!("{sql}: {error}")).rows_affected()
 }
 
-/// Settings of an engine on this database on which nothing but the day's cap refuses, with some more.
-pub fn settings<'a>(url: &'a str, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
-    [ONLY_THE_CAP, &[("DATABASE_URL", url)], more].concat()
-}
-
 /// An engine on a new folder and this database, which must be empty.
-pub async fn world(url: &str, more: &[(&str, &str)]) -> World {
-    World::on(Engine::start_on(tempfile::tempdir().expect("a folder"), &settings(url, more))).await
+pub async fn world(database: &Database, more: &[(&str, &str)]) -> World {
+    World::on(Engine::start_on(tempfile::tempdir().expect("a folder"), &database.settings(more))).await
 }
 
 /// A free port of this machine, for an engine that comes back on it.

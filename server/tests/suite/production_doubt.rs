@@ -17,7 +17,8 @@ use super::proxy::{Fault, Proxy};
 async fn wired(more: &[(&str, &str)]) -> (World, Proxy, Database) {
     let database = Database::fresh().await;
     let proxy = Proxy::to(database.port()).await;
-    let world = world(&database.url_by(proxy.port), more).await;
+    let url = database.url_by(proxy.port);
+    let world = world(&database, &[&[("DATABASE_URL", url.as_str())], more].concat()).await;
     (world, proxy, database)
 }
 

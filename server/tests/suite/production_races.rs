@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use futures::future::join_all;
 use serde_json::json;
@@ -39,11 +40,14 @@ fn typed(user: &str, name: &str, risk_e8: u64) -> String {
 
 /// Types acceptances until the ledger has no room for another; returns how many it took.
 async fn type_by_hand(mut connection: PgConnection, user: &str, hand: usize, risk_e8: u64) -> u64 {
+    let mut taken = 0;
     for n in 0.. {
         let sql = typed(user, &format!("{user} {hand} {n}"), risk_e8);
-        if let Err(error) = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await {
-            assert!(error.to_string().contains("decisions_within_the_cap"), "{error}");
-            return n;
+        match sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.map_err(|error| error.to_string()) {
+            Ok(_) => taken += 1,
+            Err(error) if error.contains("decisions_within_the_cap") => return taken,
+            // Somebody whose clock was read later was faster.
+            Err(error) => assert!(error.contains("duplicate window"), "{error}"),
         }
     }
     unreachable!("the range has no end")
@@ -71,11 +75,16 @@ async fn race(world: &World, database: &Database, user: &Member, round: usize) -
         connections.push(database.sql().await.0);
     }
     // Small ones creep up to the cap, large ones jump at what is left.
-    let risk_e8 = [7_000_000, 31_000_000, 240_000_000, 599_400_000][round % 4];
+    let risk_e8 = [31_000_000, 240_000_000, 599_400_000, 7_000_000][round % 4];
     let by_hand = AtomicU64::new(0);
     let hands = join_all(connections.into_iter().enumerate().map(|(hand, connection)| {
         let by_hand = &by_hand;
-        async move { by_hand.fetch_add(type_by_hand(connection, &user.id, hand, risk_e8).await, Ordering::SeqCst) }
+        // All at once, or one after the other while the signals are under way.
+        let wait = Duration::from_millis(if round % 2 == 0 { 0 } else { 4 * u64::try_from(hand).expect("few") });
+        async move {
+            tokio::time::sleep(wait).await;
+            by_hand.fetch_add(type_by_hand(connection, &user.id, hand, risk_e8).await, Ordering::SeqCst)
+        }
     }));
     let signals = join_all((0..SIGNALS).map(|n| async move {
         let id = format!("race {round} {n}");
@@ -103,7 +112,7 @@ async fn race(world: &World, database: &Database, user: &Member, round: usize) -
 async fn signals_and_hands_together_never_pass_the_cap() {
     let database = Database::fresh().await;
     // 1.1988 % of 500 is 5.994: 60 % of the cap of 9.99.
-    let world = world(&database.url, &[("MAX_RISK_PERCENT", "1.1988")]).await;
+    let world = world(&database, &[("MAX_RISK_PERCENT", "1.1988")]).await;
     let rounds = if std::env::var_os("NEXUS_LONG").is_some() { 60 } else { 6 };
     let names: Vec<String> = (0..rounds).map(|n| format!("racer{n}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -142,7 +151,4 @@ async fn signals_and_hands_together_never_pass_the_cap() {
     let each = "SELECT count(*) FROM decisions d JOIN signals s ON s.id = d.signal_id WHERE s.key LIKE 'race %'";
     assert_eq!(sql.number(each).await, i64::try_from(SIGNALS * rounds).expect("few"));
     sql.check_venue(world.engine.data_dir()).await;
-    for user in &users {
-        sql.check_memory(&world.engine, user).await;
-    }
 }

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::engine::{Engine, PATIENCE, command};
-use super::production::{Database, connect, execute, settings};
+use super::production::{Database, connect, execute};
 
 /// The end of a process that ends by itself: its exit code, and all that it has said on stderr.
 fn ended(mut process: Child) -> (Option<i32>, String) {
@@ -51,8 +51,9 @@ async fn what_no_wait_can_mend_is_said_and_ends_the_start() {
     let database = Database::alone();
     let port = database.port();
     let hba = database.server().data.join("pg_hba.conf");
-    execute(&mut connect(&database.url).await, "CREATE ROLE keeper LOGIN PASSWORD 'right'; CREATE DATABASE newer")
-        .await;
+    for sql in ["CREATE ROLE keeper LOGIN PASSWORD 'right'", "CREATE DATABASE newer"] {
+        execute(&mut connect(&database.url).await, sql).await;
+    }
     let rules = std::fs::read_to_string(&hba).expect("the rules of access");
     std::fs::write(&hba, format!("host all keeper 127.0.0.1/32 scram-sha-256\n{rules}")).expect("written");
     execute(&mut connect(&database.url).await, "SELECT pg_reload_conf()").await;
@@ -62,7 +63,9 @@ async fn what_no_wait_can_mend_is_said_and_ends_the_start() {
     check_refused(&format!("postgres://nobody:s3cret@127.0.0.1:{port}/postgres"), &["\"nobody\" does not exist"]);
 
     let newer = format!("postgres://nexus@127.0.0.1:{port}/newer");
-    let (status, _) = Engine::start_on(tempfile::tempdir().expect("a folder"), &settings(&newer, &[])).terminate();
+    let (status, _) =
+        Engine::start_on(tempfile::tempdir().expect("a folder"), &database.settings(&[("DATABASE_URL", &newer)]))
+            .terminate();
     assert!(status.success());
     let mut raw = connect(&newer).await;
     let ahead = "INSERT INTO schema_migrations VALUES (999, 'of the future', now(), '')";

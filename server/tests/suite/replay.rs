@@ -11,10 +11,12 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use rusqlite::Connection;
-use serde_json::Value;
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tempfile::TempDir;
 
 use super::engine::Engine;
+use super::production::Database;
 
 const BARS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../benches/data/eurusd-1h.csv");
 const CHECK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/check-ledger");
@@ -129,6 +131,28 @@ fn an_interrupted_run_decides_the_same() {
     assert_adds_up(engine.data_dir());
 }
 
+/// Another ledger, another way to commit, and the same decisions to the last bit.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgresql_and_redis_decide_as_sqlite_does() {
+    let database = Database::fresh().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let bars = first_bars(if is_long() { 5_000 } else { 500 }, folder.path());
+    tokio::task::block_in_place(|| {
+        let production = database.stores();
+        let (_sqlite, expected) = replayed(&bars, &[]);
+        let (data, report) = replayed(&bars, &production);
+        assert!(report["accepted"].as_u64() > Some(50), "{report}");
+        for field in ["decisions_sha256", "decisions", "accepted", "refused", "orders", "fills", "pnl", "fees", "exits"]
+        {
+            assert_eq!(report[field], expected[field], "{field}");
+        }
+        let again = nexus(data.path(), &["replay", "--json"]).envs(production).output().expect("run");
+        let found = report_of(&again);
+        assert_eq!(found["differences"], Value::Array(vec![]), "{found}");
+        assert_eq!(found["decisions"], report["decisions"], "{found}");
+    });
+}
+
 #[test]
 fn a_venue_that_misbehaves_changes_nothing_that_must_hold() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -205,6 +229,85 @@ fn alter(path: &Path, sql: &str) {
     copy.execute_batch("PRAGMA foreign_keys = OFF; PRAGMA ignore_check_constraints = ON").expect("set");
     copy.execute_batch(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
     assert!(copy.total_changes() > 0, "nothing altered: {sql}");
+}
+
+/// Somebody writes into a user's counters while the engine is away. That is a difference until the engine has seen it and a
+/// turn has told of it; then it is shown, and is none. What is altered afterwards is found as before.
+fn others_write(ledger: &str, settings: &[(&str, &str)], sql: impl Fn(&str)) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let engine = Engine::simulated_on(tempfile::tempdir().expect("a folder"), settings);
+    let client = start_replay(engine.data_dir(), &engine.base, &first_bars(300, folder.path()), &[]);
+    report_of(&client.wait_with_output().expect("ended"));
+    let (_, data) = engine.terminate();
+    let path = data.path().to_owned();
+    let replay = |arguments: &[&str]| {
+        let arguments = [&["replay"], arguments].concat();
+        let output = nexus(&path, &arguments).envs(settings.iter().copied()).output().expect("run");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.code(), text, String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, text, errors) = replay(&["--json"]);
+    assert_eq!(code, Some(0), "{text}{errors}");
+    let report: Value = serde_json::from_str(&text).expect("JSON");
+    assert!(report["users"] == 11 && report["decisions"].as_u64() > Some(50), "{report}");
+    assert_eq!((&report["corrections"], &report["differences"]), (&json!([]), &json!([])));
+
+    let user = "user_id = (SELECT id FROM users WHERE username = 'replay-02')";
+    sql(&format!("UPDATE accounts SET reserved_e8 = reserved_e8 + 100000000 WHERE {user}"));
+    let (code, text, _) = replay(&["--user", "replay-02"]);
+    assert!(code == Some(1) && text.contains(": accounts: reserved_e8 is 100000000 in the ledger, 0 when"), "{text}");
+
+    let engine = Engine::simulated_on(data, settings);
+    let disable = nexus(&path, &["user", "disable", "replay-02", "--url", &engine.base]).output().expect("run");
+    assert!(disable.status.success(), "{}", String::from_utf8_lossy(&disable.stderr));
+    let (_, _data) = engine.terminate();
+    let (code, text, errors) = replay(&[]);
+    assert_eq!(code, Some(0), "{text}{errors}");
+    let (head, told) = text.trim().split_once('\n').expect("two lines");
+    assert!(head.starts_with("11 users, ") && head.ends_with(" s: no differences"), "{head}");
+    assert!(told.starts_with("user replay-02, turn "), "{told}");
+    let what = ": corrected by what somebody else had written: risk that no decision explains 0.00 to 1.00";
+    assert!(told.ends_with(what), "{told}");
+    let report: Value = serde_json::from_str(&replay(&["--json"]).1).expect("JSON");
+    assert_eq!((&report["corrections"][0]["times"], &report["differences"]), (&json!(1), &json!([])));
+
+    let check = Command::new("python3").args([CHECK, ledger]).output().expect("python3 runs");
+    let words = String::from_utf8_lossy(&check.stdout).into_owned();
+    assert!(check.status.success(), "{words}{}", String::from_utf8_lossy(&check.stderr));
+    assert!(words.contains("--  corrections by what others have written: 1"), "{words}");
+
+    sql(&format!("UPDATE accounts SET net_realized_e8 = net_realized_e8 + 1 WHERE {user}"));
+    let report: Value = serde_json::from_str(&replay(&["--json"]).1).expect("JSON");
+    let found = &report["differences"][0];
+    assert_eq!((&found["username"], &found["what"]), (&json!("replay-02"), &json!("accounts: net_realized_e8")));
+}
+
+#[test]
+fn what_others_write_into_a_file_is_told_of() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("ledger.db");
+    let url = format!("sqlite://{}", path.display());
+    others_write(path.to_str().expect("a path"), &[("DATABASE_URL", &url)], |sql| {
+        assert_eq!(Connection::open(&path).expect("opened").execute(sql, []), Ok(1));
+    });
+}
+
+#[test]
+fn what_others_write_into_a_server_is_told_of() {
+    let server = nexus_testbed::shared();
+    let name = format!("replay_{}", std::process::id());
+    let run = |url: &str, sql: String| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let mut connection = PgConnection::connect(url).await.expect("connected");
+            let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.expect("done");
+            done.rows_affected()
+        })
+    };
+    run(&server, format!("CREATE DATABASE {name}"));
+    let url = nexus_testbed::with_database(&server, &name);
+    others_write(&url, &[("DATABASE_URL", &url)], |sql| assert_eq!(run(&url, sql.to_owned()), 1));
+    run(&server, format!("DROP DATABASE {name} WITH (FORCE)"));
 }
 
 #[test]

@@ -58,6 +58,10 @@ impl<K: Eq + Hash + Clone, V: Clone> Generations<K, V> {
         Some(value)
     }
 
+    fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.young.iter().chain(&self.old)
+    }
+
     pub(super) fn forget<Q>(&mut self, key: &Q)
     where
         K: Borrow<Q>,
@@ -123,15 +127,34 @@ impl Failures {
         if forgotten_in.is_zero() { LoginFailures::default() } else { LoginFailures { count, forgotten_in } }
     }
 
-    /// One more, and at least as many as somebody else has counted before.
-    pub(super) fn add(&mut self, key: &str, before: LoginFailures, window: Duration) -> LoginFailures {
-        let count = self.get(key).count.max(before.count).saturating_add(1);
+    /// One more, on top of what is known or what somebody else has counted before.
+    pub(super) fn add(&mut self, key: &str, before: u32, window: Duration) -> LoginFailures {
+        let count = self.get(key).count.max(before).saturating_add(1);
         self.0.put(key.to_owned(), (count, Instant::now() + window), |_, _| true);
         LoginFailures { count, forgotten_in: window }
     }
 
+    /// What somebody else has counted. The larger count is kept, and returned.
+    pub(super) fn learn(&mut self, key: &str, counted: LoginFailures) -> LoginFailures {
+        let own = self.get(key);
+        if counted.count <= own.count {
+            return own;
+        }
+        self.0.put(key.to_owned(), (counted.count, Instant::now() + counted.forgotten_in), |_, _| true);
+        counted
+    }
+
     pub(super) fn forget(&mut self, key: &str) {
         self.0.forget(key);
+    }
+
+    /// Every key with its failures.
+    pub(super) fn all(&self) -> Vec<(String, LoginFailures)> {
+        let now = Instant::now();
+        let living = self.0.iter().filter(|(_, (_, until))| *until > now);
+        living
+            .map(|(key, (count, until))| (key.clone(), LoginFailures { count: *count, forgotten_in: *until - now }))
+            .collect()
     }
 }
 

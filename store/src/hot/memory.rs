@@ -153,7 +153,7 @@ impl HotState for MemoryHotState {
     }
 
     fn login_failed<'a>(&'a self, name: &'a str, window: Duration) -> BoxFuture<'a, LoginFailures> {
-        at_once(self.failures.lock().add(&name_key(name), LoginFailures::default(), window))
+        at_once(self.failures.lock().add(&name_key(name), 0, window))
     }
 
     fn login_failures<'a>(&'a self, name: &'a str) -> BoxFuture<'a, LoginFailures> {

@@ -263,9 +263,8 @@ impl HotState for RedisHotState {
             let mut counting = Pipeline::new();
             counting.cmd("INCR").arg(&key).cmd("PEXPIRE").arg(&key).arg(window_ms).ignore();
             let counted: Option<(u32,)> = self.inner.link.ask_all("count_login", &counting).await;
-            // What somebody else has counted, without this one.
-            let count = counted.map_or(0, |(count,)| count.saturating_sub(1));
-            let before = LoginFailures { count, forgotten_in: window };
+            // What anybody has counted, without this one.
+            let before = counted.map_or(0, |(count,)| count.saturating_sub(1));
             self.inner.failures.lock().add(&name, before, window)
         }
         .boxed()
@@ -274,7 +273,6 @@ impl HotState for RedisHotState {
     fn login_failures<'a>(&'a self, name: &'a str) -> BoxFuture<'a, LoginFailures> {
         async move {
             let name = name_key(name);
-            let own = self.inner.failures.lock().get(&name);
             let key = self.inner.keys.login(&name);
             let mut asking = Pipeline::new();
             asking.cmd("GET").arg(&key).cmd("PTTL").arg(&key);
@@ -283,7 +281,8 @@ impl HotState for RedisHotState {
                 let forgotten_in = Duration::from_millis(u64::try_from(ttl_ms).ok()?);
                 Some(LoginFailures { count: count?, forgotten_in })
             });
-            shared.filter(|shared| shared.count > own.count).unwrap_or(own)
+            // Once read, it is known here, whatever becomes of Redis.
+            self.inner.failures.lock().learn(&name, shared.unwrap_or_default())
         }
         .boxed()
     }

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use nexus_actors::ports::Probe;
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgPool, PgRow};
+use sqlx::postgres::{PgConnection, PgPool, PgRow};
 use thiserror::Error;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
@@ -152,6 +152,7 @@ impl PostgresStore {
         let sessions = Sessions::parse(url, options)?;
         let (mut first, away_at) = sessions.first().await?;
         let migrated = migrate::migrate(&mut first).await?;
+        warn_of_a_server_that_does_not_sync(&mut first).await?;
         drop(first);
         let fence = Arc::new(Fence::default());
         let recorded = Recorded::default();
@@ -204,6 +205,16 @@ async fn run(pool: &PgPool, patience: Duration, statement: Statement<'_>) -> Res
     let mut connection = pool.acquire().await.map_err(Fault::not_sent)?;
     let answer = timeout(patience, statement.fetch_optional(&mut *connection)).await;
     in_time(answer, connection)
+}
+
+/// What such a server has committed can be gone after a power cut, and nothing here can help that.
+async fn warn_of_a_server_that_does_not_sync(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let sql = "SELECT string_agg(name, ', ') FROM pg_settings WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off'";
+    let off: Option<String> = sqlx::query_scalar(sql).fetch_one(connection).await?;
+    if let Some(off) = off {
+        tracing::warn!(%off, "the database does not sync what it commits: a power cut can lose decisions");
+    }
+    Ok(())
 }
 
 /// A connection on which no answer came in time is not used again.

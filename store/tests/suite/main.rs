@@ -15,8 +15,10 @@ mod replay_contract;
 #[macro_use]
 mod hot_contract;
 
+mod hot_reference;
 mod memory;
 mod postgres;
+mod postgres_lease;
 mod postgres_races;
 mod postgres_schema;
 mod redis;

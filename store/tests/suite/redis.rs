@@ -95,13 +95,17 @@ async fn a_hint_is_heard_at_once_also_after_redis_was_restarted() {
     let shared = Shared::new().await;
     let mut hints = shared.other.hints();
     until_quiet(&mut hints).await;
-    for epoch in [5, 6] {
-        let began = Instant::now();
-        shared.one.put_trading_state(state(epoch));
-        tokio::time::timeout(Duration::from_secs(1), hints.changed()).await.expect("the hint is heard").unwrap();
-        assert!(began.elapsed() < Duration::from_millis(250), "{:?}", began.elapsed());
-        shared.one.settled().await;
-        assert_eq!(shared.other.trading_state().await, Some(state(epoch)));
+    for epoch in [10, 20] {
+        let mut quickest = Duration::MAX;
+        for epoch in epoch..epoch + 5 {
+            let began = Instant::now();
+            shared.one.put_trading_state(state(epoch));
+            tokio::time::timeout(Duration::from_secs(1), hints.changed()).await.expect("the hint is heard").unwrap();
+            quickest = quickest.min(began.elapsed());
+            shared.one.settled().await;
+            assert_eq!(shared.other.trading_state().await, Some(state(epoch)));
+        }
+        assert!(quickest < Duration::from_millis(50), "a hint gathers no company: {quickest:?}");
         shared.server.kill();
         shared.server.restart();
         shared.until_up().await;
@@ -142,8 +146,9 @@ async fn a_redis_that_was_emptied_is_told_again_and_makes_nothing_good() {
     eventually("the heartbeat is there", async || !shared.other.instances().await.is_empty()).await;
     assert_eq!(shared.server.say("FLUSHALL"), "+OK");
     assert!(shared.one.is_revoked("gone").await);
-    assert_eq!(shared.one.login_failed("ann", HOUR).await.count, 2);
+    assert_eq!(shared.one.login_failed("ann", HOUR).await.count, 2, "memory has counted, too");
     eventually("the other can know it again", async || shared.other.is_revoked("gone").await).await;
+    eventually("and what was counted", async || shared.other.login_failures("ann").await.count == 2).await;
 }
 
 #[tokio::test]
@@ -167,6 +172,21 @@ async fn a_redis_that_hangs_costs_one_short_wait_and_nothing_is_lost() {
     eventually("it is up", async || shared.one.is_up()).await;
     shared.one.settled().await;
     assert_eq!(shared.one.account(user_id(1)).await, Some(at_version(999)));
+}
+
+#[tokio::test]
+async fn what_was_on_its_way_when_redis_died_arrives_later() {
+    let shared = Shared::new().await;
+    shared.server.signal("-STOP");
+    // This goes at once, and hangs in the middle.
+    shared.one.forget_account(user_id(1));
+    shared.one.put_account(at_version(5));
+    eventually("it is noticed", async || !shared.one.is_up()).await;
+    shared.server.kill();
+    shared.server.restart();
+    eventually("it is up", async || shared.one.is_up()).await;
+    shared.one.settled().await;
+    assert_eq!(shared.one.account(user_id(1)).await, Some(at_version(5)));
 }
 
 #[tokio::test]

@@ -353,7 +353,7 @@ pub async fn what_others_wrote_is_a_correction_once_a_turn_tells_of_it<D: Databa
 
     // More than what was told of is not explained by it; and what nobody has told of since is a difference.
     let sql = format!("UPDATE decisions SET used_before_e8 = used_before_e8 + 1 WHERE id = '{decision}'");
-    assert_eq!(database.alter(&[sql.clone()]).await, 1);
+    assert_eq!(database.alter(std::slice::from_ref(&sql)).await, 1);
     assert_eq!(differs(&database, 1).await, format!("decisions {decision}: used_before_e8"));
     database.alter(&[sql.replace("+ 1", "- 1")]).await;
     assert_eq!(replayed(&mut database.replay().await, 1).await.difference, None);
@@ -402,16 +402,15 @@ pub async fn a_trade_that_a_venue_names_twice_is_recorded_once<D: Database>(data
 }
 
 pub async fn users_are_found_and_rows_of_nobody_are_named<D: Database>(database: D) {
-    let story = Story::begins(database.store(), 2).await;
+    Story::begins(database.store(), 2).await;
     let mut replay = database.replay().await;
     let (one, two) = ((user_id(1), "user1".to_owned()), (user_id(2), "user2".to_owned()));
     assert_eq!(replay.users(None).await.unwrap(), [one.clone(), two.clone()]);
-    assert_eq!(replay.users(Some(one.0)).await.unwrap(), [two.clone()]);
+    assert_eq!(replay.users(Some(one.0)).await.unwrap(), std::slice::from_ref(&two));
     assert_eq!(replay.user("user2").await.unwrap(), Some(two.clone()));
     assert_eq!(replay.user(&two.0.to_string()).await.unwrap(), Some(two));
     assert_eq!(replay.user("nobody").await.unwrap(), None);
     assert_eq!(replay.stranger().await.unwrap(), None);
-    drop(story);
     let nobody = user_id(9);
     database.alter(&[format!("INSERT INTO daily_risk VALUES ('{nobody}', '2001-01-01', -1)")]).await;
     let (user, difference) = replay.stranger().await.unwrap().expect("a stranger");

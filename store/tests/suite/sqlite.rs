@@ -149,10 +149,10 @@ async fn only_a_ledger_of_this_program_is_replayed() {
     assert!(opened("").is_none());
     let edited = opened("UPDATE schema_migrations SET text = text || ' ' WHERE version = 2");
     assert!(matches!(edited, Some(OpenError::ChangedMigration { version: 2, .. })), "{edited:?}");
-    let older = opened("DELETE FROM schema_migrations WHERE version = 2");
-    assert!(matches!(older, Some(OpenError::OlderSchema { found: 1, known: 2 })), "{older:?}");
+    let older = opened("DELETE FROM schema_migrations WHERE version = 3");
+    assert!(matches!(older, Some(OpenError::OlderSchema { found: 2, known: 3 })), "{older:?}");
     let newer = opened("INSERT INTO schema_migrations VALUES (99, 'later', '2030-01-01', '')");
-    assert!(matches!(newer, Some(OpenError::NewerSchema { found: 99, known: 2 })), "{newer:?}");
+    assert!(matches!(newer, Some(OpenError::NewerSchema { found: 99, known: 3 })), "{newer:?}");
     let nowhere = file.folder.path().join("nowhere.db");
     assert!(LedgerReplay::of_sqlite(&nowhere).is_err() && !nowhere.exists());
 }

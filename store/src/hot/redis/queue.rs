@@ -53,8 +53,10 @@ type WindowKey = (UserId, Symbol, Side, Timeframe);
 pub(super) struct Queue {
     pub(super) state: Option<TradingStateRecord>,
     pub(super) tokens: Vec<(CompactString, i64)>,
-    /// More tokens came than may wait: all that are known are to be sent.
+    /// More tokens came than may wait, or Redis has forgotten them: all that are known are to be sent.
     pub(super) all_tokens: bool,
+    /// Redis has forgotten the failed logins: those that are known are to be sent.
+    pub(super) all_failures: bool,
     pub(super) accounts: Coalesced<UserId, AccountWork, ACCOUNTS_MAX>,
     pub(super) marks: Coalesced<Symbol, Mark, MARKS_MAX>,
     pub(super) windows: Coalesced<WindowKey, ArmedWindow, WINDOWS_MAX>,
@@ -66,6 +68,7 @@ impl Queue {
         self.state.is_none()
             && self.tokens.is_empty()
             && !self.all_tokens
+            && !self.all_failures
             && self.accounts.is_empty()
             && self.marks.is_empty()
             && self.windows.is_empty()
@@ -79,8 +82,8 @@ impl Queue {
     }
 
     pub(super) fn put_account(&mut self, account: Arc<Account>) {
-        let work = AccountWork { forget: false, put: Some(Arc::clone(&account)) };
-        self.accounts.put(account.user, work, AccountWork::then);
+        let user = account.user;
+        self.accounts.put(user, AccountWork { forget: false, put: Some(account) }, AccountWork::then);
     }
 
     pub(super) fn forget_account(&mut self, user: UserId) {
@@ -127,6 +130,7 @@ impl Queue {
             self.put_state(record);
         }
         self.all_tokens |= since.all_tokens;
+        self.all_failures |= since.all_failures;
         for (token_id, until) in since.tokens {
             self.put_token(token_id, until);
         }

@@ -5,10 +5,14 @@
 //! can be read but takes no write, because it is full or a replica, is not up. It also notices when what it wrote a second ago
 //! has gone: then Redis was emptied, and is told again what it must know.
 
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
+use futures::FutureExt;
+use nexus_actors::ports::LoginFailures;
 use redis::Pipeline;
 use serde::Serialize;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -48,13 +52,23 @@ for i, key in ipairs(KEYS) do
   end
 end";
 
-/// Runs until it is dropped.
+/// Counts that Redis has forgotten, for the time that is left to them. What it has counted meanwhile may be more.
+const COUNT_AT_LEAST: &str = "\
+for i, key in ipairs(KEYS) do
+  if tonumber(redis.call('GET', key) or 0) < tonumber(ARGV[2 * i - 1]) then
+    redis.call('SET', key, ARGV[2 * i - 1], 'PX', ARGV[2 * i])
+  end
+end";
+
+/// Runs until it is dropped. A panic costs what was being sent, and no more: the ledger has it.
 pub(super) async fn run(inner: Arc<Inner>) {
-    let mut writer = Writer { inner, is_listening: false, beaten: None, answers: Rate::new() };
     loop {
-        writer.beat().await;
-        let next_beat = Instant::now() + if writer.link().is_up() { BEAT_EVERY } else { BEAT_AGAIN };
-        writer.send_until(next_beat).await;
+        let writer = Writer { inner: Arc::clone(&inner), is_listening: false, beaten: None, answers: Rate::new() };
+        let Err(_) = AssertUnwindSafe(writer.work()).catch_unwind().await;
+        tracing::error!("the task that writes to Redis has panicked; it begins anew");
+        inner.link.set_up(false);
+        inner.sending.store(false, Ordering::SeqCst);
+        sleep(BEAT_AGAIN).await;
     }
 }
 
@@ -69,6 +83,14 @@ struct Writer {
 impl Writer {
     fn link(&self) -> &Link {
         &self.inner.link
+    }
+
+    async fn work(mut self) -> Infallible {
+        loop {
+            self.beat().await;
+            let next_beat = Instant::now() + if self.link().is_up() { BEAT_EVERY } else { BEAT_AGAIN };
+            self.send_until(next_beat).await;
+        }
     }
 
     /// Sends what gathers, until the next heartbeat is due or wanted.
@@ -145,7 +167,7 @@ impl Writer {
     fn tell_again(&self) {
         let state = self.inner.trading_state.lock().clone();
         let mut queue = self.inner.queue.lock();
-        queue.all_tokens = true;
+        (queue.all_tokens, queue.all_failures) = (true, true);
         if let Some(record) = state {
             queue.put_state(record);
         }
@@ -170,6 +192,7 @@ impl Writer {
     /// Takes out of `work` what was sent, or will never be taken.
     async fn send_work(&mut self, work: &mut Queue) -> Result<(), Failure> {
         self.send_tokens(work).await?;
+        self.send_failures(work).await?;
         self.send_state(work).await?;
         self.send_accounts(work).await?;
         self.send_marks(work).await?;
@@ -199,6 +222,23 @@ impl Writer {
         }
         work.tokens.clear();
         work.all_tokens = false;
+        Ok(())
+    }
+
+    async fn send_failures(&self, work: &mut Queue) -> Result<(), Failure> {
+        let failures = if work.all_failures { self.inner.failures.lock().all() } else { Vec::new() };
+        for chunk in failures.chunks(CHUNK) {
+            let mut batch = Pipeline::new();
+            batch.cmd("EVAL").arg(COUNT_AT_LEAST).arg(chunk.len());
+            for (name, _) in chunk {
+                batch.arg(self.inner.keys.login(name));
+            }
+            for (_, LoginFailures { count, forgotten_in }) in chunk {
+                batch.arg(count).arg(millis(*forgotten_in));
+            }
+            self.give("put_failures", batch.ignore()).await?;
+        }
+        work.all_failures = false;
         Ok(())
     }
 

@@ -1,14 +1,16 @@
 //! A batch of turns as arrays: what `commit_turns` is called with.
 //!
-//! Arrays that begin with the same letter run in parallel and stand here as one struct. Turns are put into waves: the first
-//! turns of all users, then the second ones, each wave sorted by user. Within a wave no turn sees another, so the database
-//! takes it set by set and locks accounts in the one order that everybody keeps; over the waves each account's turns stay
-//! in order.
+//! Arrays that begin with the same letter run in parallel and stand here as one struct. Consecutive turns of a user are one
+//! step, which the database takes or refuses as a whole: only its first turn may decide, the others are facts, so that nothing
+//! in it is admitted by a count that it has itself changed. Steps are put into waves: the first steps of all users, then the
+//! second ones, each wave sorted by user. Within a wave no step sees another, so the database takes it set by set and locks
+//! accounts in the one order that everybody keeps; over the waves each account's steps stay in order.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::Range;
 
 use nexus_actors::ports::{CommitVerdict, SignalRecord, TurnRecord};
-use nexus_engine::account::{Acceptance, Decision, Fill, Verdict};
+use nexus_engine::account::{Acceptance, Decision, Fill, RiskDelta, Verdict};
 use nexus_engine::ids::{SignalId, Timestamp, UserId};
 use nexus_engine::limits::Limits;
 use nexus_engine::order::Order;
@@ -44,13 +46,17 @@ macro_rules! arrays {
 
 arrays! {
     /// `t`
-    Turns {
-        user: Uuid, base: i64, now: i64, account_now: i64, day: i32, realized: i64, open: i64, reserved: i64,
-        business: bool, snapshot: String, input: String, context: String, events: String,
+    Steps {
+        user: Uuid, base: i64, turns: i32, now: i64, day: i32, realized: i64, open: i64, reserved: i64, business: bool,
+        snapshot: String,
     }
 }
 arrays! {
-    /// `d` and `a`: empty where a turn does not decide, or does not accept.
+    /// `e`
+    Events { step: i32, version: i64, now: i64, input: String, context: String, events: String, }
+}
+arrays! {
+    /// `d` and `a`: empty where a step does not decide, or does not accept.
     Decisions {
         id: Option<Uuid>, signal: i32, at: Option<i64>, reasons: Option<String>, awaited: bool,
         symbol: Option<String>, side: Option<&'static str>, timeframe: Option<String>, kind: Option<&'static str>,
@@ -60,7 +66,7 @@ arrays! {
     }
 }
 arrays! {
-    /// `s`: one place for each signal that a turn decides, sorted by id; empty but for the id when it is recorded already.
+    /// `s`: one place for each signal that a step decides, sorted by id; empty but for the id when it is recorded already.
     Signals {
         id: Uuid, known: bool, feed: Option<Uuid>, key: Option<String>, symbol: Option<String>, side: Option<&'static str>,
         timeframe: Option<String>, kind: Option<&'static str>, entry_price: Option<i64>, stop_loss: Option<i64>,
@@ -70,19 +76,19 @@ arrays! {
 }
 arrays! {
     /// `c`
-    Counts { turn: i32, timeframe: String, change: i32, }
+    Counts { step: i32, timeframe: String, change: i32, }
 }
 arrays! {
     /// `f`
     Fills {
-        turn: i32, venue: String, execution: String, order: String, symbol: String, side: &'static str, quantity: i64,
+        step: i32, venue: String, execution: String, order: String, symbol: String, side: &'static str, quantity: i64,
         price: i64, fee: i64, at: i64, realized: i64,
     }
 }
 arrays! {
     /// `o`
     Orders {
-        turn: i32, id: String, decision: Uuid, purpose: &'static str, symbol: String, side: &'static str,
+        step: i32, id: String, decision: Uuid, purpose: &'static str, symbol: String, side: &'static str,
         kind: &'static str, price: Option<i64>, quantity: i64, filled: i64, value: i64, fees: i64, status: &'static str,
         unknown: bool, cancel: bool, venue: String, created_at: i64,
     }
@@ -90,14 +96,15 @@ arrays! {
 arrays! {
     /// `p`
     Positions {
-        turn: i32, decision: Uuid, symbol: String, side: &'static str, quantity: i64, entry_price: i64, stop_loss: i64,
+        step: i32, decision: Uuid, symbol: String, side: &'static str, quantity: i64, entry_price: i64, stop_loss: i64,
         take_profit: i64, realized: i64, opened_at: i64, closed_at: Option<i64>,
     }
 }
 
 /// The fence, the months, the ends of the waves and the limits stand beside the arrays.
 const PARAMETERS: usize = 4
-    + Turns::COUNT
+    + Steps::COUNT
+    + Events::COUNT
     + Decisions::COUNT
     + Signals::COUNT
     + Counts::COUNT
@@ -116,11 +123,14 @@ pub(super) fn call() -> String {
 /// A batch, ready to be sent, as often as it takes.
 #[derive(Default)]
 pub(super) struct Batch {
-    /// Where each turn of the arrays stood in the batch that was handed over.
-    places: Vec<usize>,
+    /// Where the turns of each step stood in the batch that was handed over.
+    places: Vec<Range<usize>>,
+    /// The places of the batch, step by step.
+    order: Vec<usize>,
     months: Vec<String>,
     wave_ends: Vec<i32>,
-    turns: Turns,
+    steps: Steps,
+    events: Events,
     decisions: Decisions,
     signals: Signals,
     counts: Counts,
@@ -129,14 +139,14 @@ pub(super) struct Batch {
     positions: Positions,
     limits: Vec<LimitsRow>,
     limits_json: Option<String>,
-    /// The signal of each turn that decides, by the turn's place in the arrays.
+    /// The signal of each step that decides, by the step's place in the arrays.
     decided: Vec<Option<SignalId>>,
 }
 
-/// What a turn sets of its user's limits.
+/// What a step sets of its user's limits.
 #[derive(Serialize)]
 struct LimitsRow {
-    turn: i32,
+    step: i32,
     version: i64,
     max_daily_loss: i64,
     max_risk_percent: i64,
@@ -145,20 +155,37 @@ struct LimitsRow {
     limits: String,
 }
 
+/// Which turns may share a step.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Grouping {
+    /// Those of a user that follow each other.
+    Steps,
+    /// None: to find out which of them it is that the tables refuse.
+    EachAlone,
+}
+
 impl Batch {
     /// Signals that are in `recorded` are not sent again: their subscribers may be a hundred thousand.
-    pub(super) fn of(records: &[TurnRecord], recorded: &HashSet<SignalId>) -> Result<Batch, Unreadable> {
+    pub(super) fn of(
+        records: &[TurnRecord],
+        recorded: &HashSet<SignalId>,
+        grouping: Grouping,
+    ) -> Result<Batch, Unreadable> {
         let mut batch = Batch::default();
-        batch.put_into_waves(records);
+        batch.put_into_waves(records, grouping)?;
         let places = batch.gather_signals(records, recorded)?;
         for at in 0..batch.places.len() {
-            let record = &records[batch.places[at]];
+            let turns: Vec<&TurnRecord> =
+                batch.order[batch.places[at].clone()].iter().map(|place| &records[*place]).collect();
             // The database counts from 1.
-            let turn = i32::try_from(at + 1).unwrap_or(i32::MAX);
-            batch.turns.push(record)?;
-            batch.push_decision(record, &places)?;
-            batch.push_counts(turn, record);
-            batch.push_touched(turn, record)?;
+            let step = i32::try_from(at + 1).unwrap_or(i32::MAX);
+            batch.steps.push(&turns)?;
+            batch.push_decision(turns[0], &places)?;
+            batch.push_counts(step, &turns);
+            for turn in &turns {
+                batch.events.push(step, turn)?;
+            }
+            batch.push_touched(step, &turns)?;
         }
         let months: BTreeSet<String> =
             records.iter().map(|record| month(record.now.micros())).collect::<Result<_, _>>()?;
@@ -170,7 +197,7 @@ impl Batch {
     /// The call with its values.
     pub(super) fn statement<'q>(&'q self, call: &'q str, fence: Option<i64>) -> Statement<'q> {
         let statement = sqlx::query(AssertSqlSafe(call)).bind(fence).bind(&self.months).bind(&self.wave_ends);
-        let statement = self.decisions.bind(self.turns.bind(statement));
+        let statement = self.decisions.bind(self.events.bind(self.steps.bind(statement)));
         let statement = self.counts.bind(self.signals.bind(statement));
         let statement = self.positions.bind(self.orders.bind(self.fills.bind(statement)));
         statement.bind(&self.limits_json)
@@ -182,25 +209,36 @@ impl Batch {
         let used: Vec<Option<i64>> = row.try_get("used")?;
         let caps: Vec<Option<i64>> = row.try_get("caps")?;
         let words: Vec<Option<String>> = row.try_get("words")?;
-        let turns = self.places.len();
-        if [codes.len(), used.len(), caps.len(), words.len()] != [turns; 4] {
-            return Err(sqlx::Error::Protocol(format!("{} verdicts on {turns} turns", codes.len())));
+        let steps = self.places.len();
+        if [codes.len(), used.len(), caps.len(), words.len()] != [steps; 4] {
+            return Err(sqlx::Error::Protocol(format!("{} verdicts on {steps} steps", codes.len())));
         }
-        let mut answer = Answer { verdicts: vec![CommitVerdict::AlreadyDecided; turns], ..Answer::default() };
-        for (at, place) in self.places.iter().enumerate() {
+        let mut answer =
+            Answer { verdicts: vec![CommitVerdict::AlreadyDecided; self.order.len()], ..Answer::default() };
+        for (at, places) in self.places.iter().enumerate() {
+            let places = &self.order[places.clone()];
             let money = |steps: Option<i64>| Money::from_steps(steps.unwrap_or_default());
-            answer.verdicts[*place] = match codes[at] {
-                0 => CommitVerdict::Committed,
-                1 => CommitVerdict::Vetoed { used: money(used[at]), cap: money(caps[at]) },
-                2 => CommitVerdict::AlreadyDecided,
-                3 => CommitVerdict::Stale { version: u64::try_from(used[at].unwrap_or_default()).unwrap_or(0) },
+            let stale = |version: i64| CommitVerdict::Stale { version: u64::try_from(version).unwrap_or(0) };
+            let (first, others) = match codes[at] {
+                0 => (CommitVerdict::Committed, CommitVerdict::Committed),
+                1 => {
+                    (CommitVerdict::Vetoed { used: money(used[at]), cap: money(caps[at]) }, stale(self.steps.base[at]))
+                }
+                2 => (CommitVerdict::AlreadyDecided, stale(self.steps.base[at])),
+                3 => (stale(used[at].unwrap_or_default()), stale(used[at].unwrap_or_default())),
                 code => return Err(sqlx::Error::Protocol(format!("{code} is not a verdict"))),
             };
+            for (n, place) in places.iter().enumerate() {
+                answer.verdicts[*place] = if n == 0 { first.clone() } else { others.clone() };
+            }
             if let Some(signal) = self.decided[at].filter(|_| codes[at] == 0) {
                 answer.recorded.push(signal);
             }
             if let Some(words) = &words[at] {
-                answer.words.push(format!("{}: {words}", UserId(self.turns.user[at])));
+                answer.words.push(format!("{}: {words}", UserId(self.steps.user[at])));
+                if places.len() > 1 {
+                    answer.suspects.extend(places);
+                }
             }
         }
         Ok(answer)
@@ -211,24 +249,35 @@ impl Batch {
         self.decided.iter().any(Option::is_some)
     }
 
-    fn put_into_waves(&mut self, records: &[TurnRecord]) {
-        let mut seen: HashMap<UserId, u32> = HashMap::new();
-        let mut order: Vec<(u32, UserId, usize)> = records
-            .iter()
-            .enumerate()
-            .map(|(place, record)| {
-                let wave = seen.entry(record.user).or_default();
-                *wave += 1;
-                (*wave, record.user, place)
-            })
-            .collect();
-        order.sort_unstable();
-        for (at, (wave, _, _)) in order.iter().enumerate() {
-            if order.get(at + 1).is_none_or(|(next, _, _)| next != wave) {
+    fn put_into_waves(&mut self, records: &[TurnRecord], grouping: Grouping) -> Result<(), Unreadable> {
+        // The newest step of each user: its wave, and its place among the steps.
+        let mut newest: HashMap<UserId, (u32, usize)> = HashMap::new();
+        let mut steps: Vec<(u32, UserId, Vec<usize>)> = Vec::with_capacity(records.len());
+        for (place, record) in records.iter().enumerate() {
+            let decides = decision_of(record)?.is_some();
+            let wave = match newest.get(&record.user) {
+                None => 1,
+                Some((wave, step)) => {
+                    let turns = &mut steps[*step].2;
+                    if grouping == Grouping::Steps && !decides && follows(record, &records[turns[turns.len() - 1]]) {
+                        turns.push(place);
+                        continue;
+                    }
+                    wave + 1
+                }
+            };
+            newest.insert(record.user, (wave, steps.len()));
+            steps.push((wave, record.user, vec![place]));
+        }
+        steps.sort_unstable();
+        for (at, (wave, _, places)) in steps.iter().enumerate() {
+            if steps.get(at + 1).is_none_or(|(next, _, _)| next != wave) {
                 self.wave_ends.push(i32::try_from(at + 1).unwrap_or(i32::MAX));
             }
+            self.places.push(self.order.len()..self.order.len() + places.len());
+            self.order.extend(places);
         }
-        self.places = order.into_iter().map(|(_, _, place)| place).collect();
+        Ok(())
     }
 
     /// Gives every signal that is decided a place, sorted by id, so that their rows are locked in one order, too.
@@ -260,32 +309,45 @@ impl Batch {
         self.decisions.push(record, decision, signal)
     }
 
-    fn push_counts(&mut self, turn: i32, record: &TurnRecord) {
+    fn push_counts(&mut self, step: i32, turns: &[&TurnRecord]) {
         let mut changes: BTreeMap<_, i32> = BTreeMap::new();
-        for (timeframe, change) in &record.turn.delta.counts {
+        for (timeframe, change) in turns.iter().flat_map(|turn| &turn.turn.delta.counts) {
             *changes.entry(*timeframe).or_default() += change;
         }
         for (timeframe, change) in changes {
-            self.counts.turn.push(turn);
+            self.counts.step.push(step);
             self.counts.timeframe.push(timeframe.to_string());
             self.counts.change.push(change);
         }
     }
 
-    fn push_touched(&mut self, turn: i32, record: &TurnRecord) -> Result<(), Unreadable> {
-        let touched = Touched::by(&record.turn.events, &record.after);
-        for (venue, fill) in touched.fills {
-            self.fills.push(turn, venue, fill);
+    /// Of a thing that several turns of the step have touched, the last state is written.
+    fn push_touched(&mut self, step: i32, turns: &[&TurnRecord]) -> Result<(), Unreadable> {
+        let (mut orders, mut positions) = (Vec::new(), Vec::new());
+        let mut set_limits = None;
+        for turn in turns {
+            let touched = Touched::by(&turn.turn.events, &turn.after);
+            for (venue, fill) in touched.fills {
+                self.fills.push(step, venue, fill);
+            }
+            for order in touched.orders {
+                put(&mut orders, order, |known: &&Order| known.id == order.id);
+            }
+            for position in touched.positions {
+                let decision = position.lot.decision;
+                put(&mut positions, position, |known| known.lot.decision == decision);
+            }
+            set_limits = touched.limits.or(set_limits);
         }
-        for order in touched.orders {
-            self.orders.push(turn, order);
+        for order in orders {
+            self.orders.push(step, order);
         }
-        for position in touched.positions {
-            self.positions.push(turn, &position);
+        for position in positions {
+            self.positions.push(step, &position);
         }
-        if let Some(limits) = touched.limits {
+        if let Some(limits) = set_limits {
             self.limits.push(LimitsRow {
-                turn,
+                step,
                 version: to_column(limits.version)?,
                 max_daily_loss: limits.max_daily_loss.steps(),
                 max_risk_percent: limits.max_risk_percent.steps(),
@@ -298,6 +360,19 @@ impl Batch {
     }
 }
 
+/// Whether a turn can be taken together with the one before it of its user: the next version, on the same day.
+fn follows(record: &TurnRecord, before: &TurnRecord) -> bool {
+    record.base_version == before.base_version + 1 && record.turn.delta.day == before.turn.delta.day
+}
+
+/// Puts something into a list, in the place of the same thing when that is there.
+fn put<T>(list: &mut Vec<T>, thing: T, is_same: impl Fn(&T) -> bool) {
+    match list.iter().position(is_same) {
+        Some(at) => list[at] = thing,
+        None => list.push(thing),
+    }
+}
+
 /// What came back from a call.
 #[derive(Default)]
 pub(super) struct Answer {
@@ -305,23 +380,37 @@ pub(super) struct Answer {
     pub(super) verdicts: Vec<CommitVerdict>,
     /// Signals that are known to be recorded now.
     pub(super) recorded: Vec<SignalId>,
-    /// What the tables said to turns that they refused.
+    /// What the tables said to steps that they refused.
     pub(super) words: Vec<String>,
+    /// Turns of such steps that did not stand alone: which of them is to blame is not known.
+    pub(super) suspects: Vec<usize>,
 }
 
-impl Turns {
-    fn push(&mut self, record: &TurnRecord) -> Result<(), Unreadable> {
-        let delta = &record.turn.delta;
-        self.user.push(record.user.0);
-        self.base.push(to_column(record.base_version)?);
+impl Steps {
+    fn push(&mut self, turns: &[&TurnRecord]) -> Result<(), Unreadable> {
+        let (first, last) = (turns[0], turns[turns.len() - 1]);
+        let sum = |change: fn(&RiskDelta) -> Money| {
+            turns.iter().fold(Money::ZERO, |sum, turn| sum.plus(change(&turn.turn.delta))).steps()
+        };
+        self.user.push(first.user.0);
+        self.base.push(to_column(first.base_version)?);
+        self.turns.push(i32::try_from(turns.len()).unwrap_or(i32::MAX));
+        self.now.push(last.after.now.micros());
+        self.day.push(first.turn.delta.day.0);
+        self.realized.push(sum(|delta| delta.realized));
+        self.open.push(sum(|delta| delta.open));
+        self.reserved.push(sum(|delta| delta.reserved));
+        self.business.push(last.after.has_open_business());
+        self.snapshot.push(to_json(&*last.after)?);
+        Ok(())
+    }
+}
+
+impl Events {
+    fn push(&mut self, step: i32, record: &TurnRecord) -> Result<(), Unreadable> {
+        self.step.push(step);
+        self.version.push(to_column(record.base_version + 1)?);
         self.now.push(record.now.micros());
-        self.account_now.push(record.after.now.micros());
-        self.day.push(delta.day.0);
-        self.realized.push(delta.realized.steps());
-        self.open.push(delta.open.steps());
-        self.reserved.push(delta.reserved.steps());
-        self.business.push(record.after.has_open_business());
-        self.snapshot.push(to_json(&*record.after)?);
         self.input.push(to_json(&record.input)?);
         self.context.push(to_json(&record.context)?);
         self.events.push(to_json(&record.turn.events)?);
@@ -387,8 +476,8 @@ impl Signals {
 }
 
 impl Fills {
-    fn push(&mut self, turn: i32, venue: &str, fill: &Fill) {
-        self.turn.push(turn);
+    fn push(&mut self, step: i32, venue: &str, fill: &Fill) {
+        self.step.push(step);
         self.venue.push(clean(venue).into_owned());
         self.execution.push(clean(&fill.execution).into_owned());
         self.order.push(fill.order.to_string());
@@ -403,8 +492,8 @@ impl Fills {
 }
 
 impl Orders {
-    fn push(&mut self, turn: i32, order: &Order) {
-        self.turn.push(turn);
+    fn push(&mut self, step: i32, order: &Order) {
+        self.step.push(step);
         self.id.push(order.id.to_string());
         self.decision.push(order.id.decision.0);
         self.purpose.push(order.purpose.as_str());
@@ -425,9 +514,9 @@ impl Orders {
 }
 
 impl Positions {
-    fn push(&mut self, turn: i32, position: &Position<'_>) {
+    fn push(&mut self, step: i32, position: &Position<'_>) {
         let Position { lot, opened_at, entry_price } = position;
-        self.turn.push(turn);
+        self.step.push(step);
         self.decision.push(lot.decision.0);
         self.symbol.push(lot.symbol.to_string());
         self.side.push(lot.side.as_str());

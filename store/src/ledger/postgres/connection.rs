@@ -133,6 +133,10 @@ fn may_come_up(error: &sqlx::Error) -> bool {
 
 async fn bound(connection: &mut PgConnection, options: &PostgresOptions) -> Result<(), sqlx::Error> {
     let (statement, lock) = (options.statement_timeout.as_millis(), options.lock_timeout.as_millis());
-    let settings = format!("SET statement_timeout = {statement}; SET lock_timeout = {lock}; SET TimeZone = 'UTC'");
+    // What is answered is on the disk, whatever a role or a database has been set to; who asked for more keeps it.
+    let durable = "SELECT set_config('synchronous_commit', 'on', false)
+                    WHERE current_setting('synchronous_commit') = 'off'";
+    let settings =
+        format!("SET statement_timeout = {statement}; SET lock_timeout = {lock}; SET TimeZone = 'UTC'; {durable}");
     sqlx::raw_sql(AssertSqlSafe(settings)).execute(connection).await.map(drop)
 }

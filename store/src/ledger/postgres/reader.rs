@@ -1,4 +1,7 @@
 //! A database opened to be taken again: one connection that reads, a read-only transaction at a time.
+//!
+//! It stands beside the lease: whoever owns the accounts goes on committing, and each user's rows are of one moment all the
+//! same, because the transaction is a repeatable read.
 
 use futures::FutureExt;
 use futures::future::BoxFuture;

@@ -1,4 +1,7 @@
 //! PostgreSQL's rows as cells, and texts as PostgreSQL takes them.
+//!
+//! What is read from a row is written once, over cells (`ledger/rows.rs`), for every database; here is how a cell of this one
+//! is read. A text cannot hold a zero byte here: it is shown as ␀ instead, because a fact is never refused for its name.
 
 use std::borrow::Cow;
 

@@ -16,7 +16,7 @@ use sqlx::Connection;
 use sqlx::postgres::{PgConnection, PgRow};
 use tokio::sync::{mpsc, oneshot};
 
-use super::batch::{self, Batch};
+use super::batch::{self, Batch, Grouping};
 use super::connection::{REST_MAX, Sessions};
 use super::fault::Fault;
 use super::lease::Fence;
@@ -108,20 +108,36 @@ impl Committer {
         if records.is_empty() {
             return Ok(Vec::new());
         }
-        let batch = Batch::of(records, &self.recorded.0.lock())?;
+        let answer = self.answer(records, Grouping::Steps).await?;
+        if answer.suspects.is_empty() {
+            return Ok(answer.verdicts);
+        }
+        // A step that the tables refuse is taken apart, so that the turns before the one that is to blame are kept.
+        let mut verdicts = answer.verdicts;
+        let suspects: Vec<TurnRecord> = answer.suspects.iter().map(|place| records[*place].clone()).collect();
+        let alone = self.answer(&suspects, Grouping::EachAlone).await?;
+        for (place, verdict) in answer.suspects.into_iter().zip(alone.verdicts) {
+            verdicts[place] = verdict;
+        }
+        Ok(verdicts)
+    }
+
+    /// One batch, as often as it takes.
+    async fn answer(&mut self, records: &[TurnRecord], grouping: Grouping) -> Result<batch::Answer, Fault> {
+        let batch = Batch::of(records, &self.recorded.0.lock(), grouping)?;
         let mut retries = 0;
         loop {
             match self.attempt(&batch).await {
                 Err(fault) if fault.is_worth_a_retry() && retries < RETRIES_MAX => retries += 1,
-                Ok(answer) => {
+                Ok(mut answer) => {
                     if answer.words.is_empty() {
-                        self.recorded.add(answer.recorded);
+                        self.recorded.add(answer.recorded.drain(..));
                     } else {
                         // It may be the memory of what is recorded that is wrong.
                         self.recorded.forget();
                         tracing::warn!(refused = ?answer.words, "the tables refused turns");
                     }
-                    return Ok(answer.verdicts);
+                    return Ok(answer);
                 }
                 Err(fault) => {
                     self.recorded.forget();

@@ -1,4 +1,7 @@
-//! The pages of the record, asked of SQLite.
+//! Pages of the record on SQLite.
+//!
+//! Every list is asked for by an index that begins with what it is a list of, from the row after the cursor on, so a page costs
+//! the same wherever it stands. What a page and a cursor are is the same for every database (`ledger/paging.rs`).
 
 use nexus_engine::ids::{SignalId, UserId};
 use rusqlite::{Connection, params};

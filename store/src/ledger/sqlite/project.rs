@@ -1,4 +1,7 @@
 //! What a turn touched, as rows of SQLite.
+//!
+//! Which orders, fills, positions and limits those are is the same for every database (`ledger/touched.rs`); here is how this
+//! one writes them, a statement each, inside the transaction of the batch.
 
 use nexus_actors::ports::TurnRecord;
 use nexus_engine::account::Fill;

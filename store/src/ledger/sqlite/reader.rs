@@ -1,4 +1,7 @@
 //! A ledger's file opened to be taken again: read, and neither migrated nor changed.
+//!
+//! A replay asks and computes in turns on one thread, so its questions are answered at once and without a thread of their
+//! own. In WAL mode a read transaction sees one moment and keeps nobody from writing.
 
 use std::path::Path;
 

@@ -1,4 +1,7 @@
-//! SQLite's rows as cells. Ids are texts here.
+//! SQLite's rows as cells.
+//!
+//! What is read from a row is written once, over cells (`ledger/rows.rs`), for every database; here is how a cell of this one
+//! is read. SQLite has no type for an id, so ids are texts here.
 
 use rusqlite::Row;
 use rusqlite::types::FromSql;
