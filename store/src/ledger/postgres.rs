@@ -14,6 +14,7 @@ mod directory;
 mod fault;
 mod lease;
 mod ledger;
+mod lookup;
 mod migrate;
 mod pages;
 mod rows;
@@ -31,6 +32,7 @@ use connection::{Sessions, Statement};
 use fault::Fault;
 use lease::Fence;
 pub use lease::{Acquired, Holder, Lease};
+use lookup::Lookup;
 use rows::Columns;
 use writer::{Recorded, Writer};
 
@@ -114,6 +116,7 @@ pub struct PostgresStore {
     writer: Writer,
     fence: Arc<Fence>,
     recorded: Recorded,
+    lookup: Lookup,
 }
 
 impl PostgresStore {
@@ -135,7 +138,9 @@ impl PostgresStore {
         let fence = Arc::new(Fence::default());
         let recorded = Recorded::default();
         let writer = Writer::start(sessions.clone(), Arc::clone(&fence), recorded.clone(), probe);
-        Ok(PostgresStore { pool: sessions.pool(), control: sessions.control(), writer, fence, recorded })
+        let (pool, control) = (sessions.pool(), sessions.control());
+        let lookup = Lookup::start(pool.clone());
+        Ok(PostgresStore { pool, control, writer, fence, recorded, lookup })
     }
 
     /// All rows of a query, each read by `read`.
