@@ -1,7 +1,7 @@
 //! `ingest`: from a signal over HTTP to its durable answer, through the engine as it is served, on every ledger there is.
 //!
 //! The engine runs in a process of its own (this very program, started again), with its HTTP side, keys, dispatcher, risk actors,
-//! group commit and paper venue. Closed loops keep 1, 16, 64 or 256 signals in flight over keep-alive connections, each to one of
+//! group commit and paper venue. Closed loops keep 1, 16, 64 or 256 signals in flight, or send one at a time, over keep-alive connections, each to one of
 //! many users; every answer is held against the verdict that was meant, and after every loop the ledger against the answers.
 //! The yardsticks stand beside it on the same servers: a bare one-row commit, a plain handler that writes the same rows, and an
 //! HTTP echo. Rounds repeat everything in turn, and of each figure the round in the middle is reported.
@@ -37,8 +37,11 @@ use naive::{Sample, Samples, WHOLE_PATH};
 use signals::{Mix, PATH, Plan, Sender, marks};
 
 /// Signals under way at once; the ratios to yardsticks are taken at `BUSY`.
-const IN_FLIGHT: [usize; 4] = [1, 16, 64, 256];
+const IN_FLIGHT: [usize; 5] = [ALONE, 1, 16, BUSY, 256];
 const BUSY: usize = 64;
+/// One at a time, each after a rest in which what the one before has led to is done.
+const ALONE: usize = 0;
+const REST: Duration = Duration::from_millis(5);
 /// Connections of the busy yardstick for commits.
 const COMMITTERS: usize = 32;
 /// Well within the age that a mark may have.
@@ -207,7 +210,7 @@ impl Bed {
                 let plan = Plan { run: format!("probe-{place}"), users, mix, issued_at: jiff::Timestamp::now() };
                 let asked = Sender::connect(subject.engine.addr, 1, PATH, API_KEY, plan).await?;
                 let asked = asked.into_iter().map(|sender| sender.until(1)).collect();
-                match closed_loop_of(asked, Duration::MAX, 0).await {
+                match closed_loop_of(asked, Duration::MAX, Duration::ZERO, 0).await {
                     Ok(_) => break,
                     // An engine starts halted, and is armed a moment after it serves; until then it answers 503.
                     Err(error) if begin.elapsed() > PATIENCE => bail!("{} does not trade: {error}", subject.name),
@@ -256,13 +259,13 @@ impl Bed {
             Until::Span => self.extent.span,
             Until::Everybody => Duration::MAX,
         };
-        let senders = Sender::connect(engine.addr, in_flight, PATH, API_KEY, plan).await?;
+        let senders = Sender::connect(engine.addr, in_flight.max(1), PATH, API_KEY, plan).await?;
         let last = match until {
             Until::Span => u64::MAX,
             Until::Everybody => self.next + u64::try_from(self.extent.users)?,
         };
         let senders = senders.into_iter().map(|sender| sender.until(last)).collect();
-        let (found, next) = closed_loop_of(senders, span, self.next).await?;
+        let (found, next) = closed_loop_of(senders, span, rest(in_flight), self.next).await?;
         ledger.come_to_rest().await?;
         let found = Found { per_second: per_second(found.latency.count, begin.elapsed()), ..found };
         let rows = ledger.rows().await?.since(before);
@@ -283,7 +286,7 @@ impl Bed {
             let before = ledger.rows().await?;
             let senders = Sender::connect(child.addr, BUSY, path, API_KEY, self.plan(mix)).await?;
             let senders = senders.into_iter().map(Sender::loosely_judged).collect();
-            let (found, next) = closed_loop_of(senders, self.extent.span, self.next).await?;
+            let (found, next) = closed_loop_of(senders, self.extent.span, Duration::ZERO, self.next).await?;
             let rows = ledger.rows().await?.since(before);
             ensure!(u64::try_from(rows.decisions)? == found.latency.count, "the plain handler lost decisions");
             (self.next, self.runs) = (next, self.runs + 1);
@@ -294,17 +297,18 @@ impl Bed {
 
     async fn measure_bare(&mut self, figures: &mut Figures) -> Result<()> {
         if let Some(url) = &self.bare {
-            for connections in [1, COMMITTERS] {
+            for connections in [ALONE, 1, COMMITTERS] {
                 self.settle().await?;
-                let committers = Committer::connect(url, connections).await?;
-                let (found, _) = closed_loop_of(committers, self.extent.span, 0).await?;
+                let committers = Committer::connect(url, connections.max(1)).await?;
+                let (found, _) = closed_loop_of(committers, self.extent.span, rest(connections), 0).await?;
                 figures.add(Run::commit(connections), found, None);
             }
         }
-        for in_flight in [1, BUSY] {
-            let senders = Sender::connect(self.echo.addr, in_flight, PATH, API_KEY, self.plan(Mix::Accepted)).await?;
+        for in_flight in [ALONE, 1, BUSY] {
+            let senders =
+                Sender::connect(self.echo.addr, in_flight.max(1), PATH, API_KEY, self.plan(Mix::Accepted)).await?;
             let senders = senders.into_iter().map(Sender::unjudged).collect();
-            let (found, _) = closed_loop_of(senders, self.extent.span, 0).await?;
+            let (found, _) = closed_loop_of(senders, self.extent.span, rest(in_flight), 0).await?;
             figures.add(Run::echo(in_flight), found, None);
         }
         Ok(())
@@ -343,6 +347,11 @@ enum Until {
     Span,
     /// When every user has had a signal.
     Everybody,
+}
+
+/// What is waited before each request of a loop.
+const fn rest(in_flight: usize) -> Duration {
+    if in_flight == ALONE { REST } else { Duration::ZERO }
 }
 
 async fn push_marks_once(engine: &Child) -> Result<()> {

@@ -72,8 +72,14 @@ pub trait Caller: Send + 'static {
     fn call(&mut self) -> impl Future<Output = Result<()>> + Send;
 }
 
-/// Keeps every one of `callers` asking for `span`. Their numbers go on from `first`; the one that comes next is returned, too.
-pub async fn closed_loop_of<C: Caller>(callers: Vec<C>, span: Duration, first: u64) -> Result<(Found, u64)> {
+/// Keeps every one of `callers` asking for `span`, with a rest before each request that is not timed. Their numbers go on from
+/// `first`; the one that comes next is returned, too.
+pub async fn closed_loop_of<C: Caller>(
+    callers: Vec<C>,
+    span: Duration,
+    rest: Duration,
+    first: u64,
+) -> Result<(Found, u64)> {
     let next = Arc::new(AtomicU64::new(first));
     let begin = Instant::now();
     let ask = |mut caller: C| {
@@ -81,6 +87,9 @@ pub async fn closed_loop_of<C: Caller>(callers: Vec<C>, span: Duration, first: u
         async move {
             let mut recorder = Recorder::new()?;
             while begin.elapsed() < span && caller.prepare(next.fetch_add(1, Ordering::Relaxed))? {
+                if !rest.is_zero() {
+                    tokio::time::sleep(rest).await;
+                }
                 let asked = Instant::now();
                 caller.call().await?;
                 recorder.record(asked.elapsed());

@@ -21,9 +21,9 @@ use clap::Parser;
 
 use crate::report::{Machine, Section};
 
-/// Counts allocations per thread; without it the `decide` scenario could only guess.
+/// The product's allocator, counted per thread; without that the `decide` scenario could only guess.
 #[global_allocator]
-static ALLOCATOR: alloc_tracker::Allocator<std::alloc::System> = alloc_tracker::Allocator::system();
+static ALLOCATOR: alloc_tracker::Allocator<mimalloc::MiMalloc> = alloc_tracker::Allocator::new(mimalloc::MiMalloc);
 
 /// Measures the engine beside a yardstick.
 #[derive(Parser, Debug)]

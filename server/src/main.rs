@@ -4,6 +4,11 @@
 
 use std::process::ExitCode;
 
+/// Each signal takes hundreds of small allocations on one thread and frees them on another, which the system's allocator is
+/// slow at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     nexus_server::cli::run()
 }

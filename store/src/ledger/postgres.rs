@@ -14,6 +14,7 @@ mod directory;
 mod fault;
 mod lease;
 mod ledger;
+mod lookup;
 mod migrate;
 mod pages;
 mod reader;
@@ -35,6 +36,7 @@ use super::rows::{Cells, Unreadable};
 use connection::{Sessions, Statement};
 use fault::Fault;
 use lease::Fence;
+use lookup::Lookup;
 pub(super) use reader::PostgresReader;
 use rows::Columns;
 pub(super) use rows::clean;
@@ -135,6 +137,7 @@ pub struct PostgresStore {
     /// When the database was last seen not to answer while it was opened.
     away_at: Option<Instant>,
     migrated: Migrated,
+    lookup: Lookup,
 }
 
 impl PostgresStore {
@@ -158,7 +161,8 @@ impl PostgresStore {
         let recorded = Recorded::default();
         let writer = Writer::start(sessions.clone(), Arc::clone(&fence), recorded.clone(), probe);
         let (pool, control) = (sessions.pool(), sessions.control());
-        Ok(PostgresStore { pool, control, patience: sessions.patience(), writer, fence, recorded, away_at, migrated })
+        let (patience, lookup) = (sessions.patience(), Lookup::start(pool.clone(), sessions.patience()));
+        Ok(PostgresStore { pool, control, patience, writer, fence, recorded, lookup, away_at, migrated })
     }
 
     /// Which version the schema was at before it was opened, and which it is at now.

@@ -69,8 +69,7 @@ impl Ledger for PostgresStore {
     }
 
     fn find_signal(&self, id: SignalId) -> BoxFuture<'_, Result<Option<SignalRecord>, LedgerError>> {
-        let sql = format!("SELECT {SIGNAL_COLUMNS} FROM signals WHERE id = $1");
-        answer(self.first(query(AssertSqlSafe(sql)).bind(id.0), rows::signal))
+        self.lookup.find(id).boxed()
     }
 
     fn decisions_on(&self, id: SignalId) -> BoxFuture<'_, Result<Vec<Decision>, LedgerError>> {
