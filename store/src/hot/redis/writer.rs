@@ -63,8 +63,14 @@ end";
 /// Runs until it is dropped. A panic costs what was being sent, and no more: the ledger has it.
 pub(super) async fn run(inner: Arc<Inner>) {
     loop {
-        let writer =
-            Writer { inner: Arc::clone(&inner), is_listening: false, beats: 0, beaten: None, answers: Rate::new() };
+        let writer = Writer {
+            inner: Arc::clone(&inner),
+            is_listening: false,
+            beats: 0,
+            beaten: None,
+            run: None,
+            answers: Rate::new(),
+        };
         let Err(_) = AssertUnwindSafe(writer.work()).catch_unwind().await;
         tracing::error!("the task that writes to Redis has panicked; it begins anew");
         inner.link.set_up(false);
@@ -79,6 +85,8 @@ struct Writer {
     /// Heartbeats so far, and what the last one wrote.
     beats: u64,
     beaten: Option<Vec<u8>>,
+    /// Of the server process that answered the last heartbeat.
+    run: Option<String>,
     answers: Rate,
 }
 
@@ -160,11 +168,14 @@ impl Writer {
         beat.cmd("ZADD").arg(keys.instances()).arg(now_s).arg(presence.name.as_str()).ignore();
         let forgotten = now_s.saturating_sub(INSTANCE_FORGOTTEN_S);
         beat.cmd("ZREMRANGEBYSCORE").arg(keys.instances()).arg("-inf").arg(forgotten).ignore();
-        let (before,): (Option<Vec<u8>>,) = self.link().send("beat", &beat).await?;
-        // Neither one that has gone nor one that is older: then Redis was emptied, or has yesterday's data.
-        let expected = self.beaten.replace(text);
+        beat.cmd("INFO").arg("server");
+        let (before, server): (Option<Vec<u8>>, String) = self.link().send("beat", &beat).await?;
+        // Neither one that has gone nor one that is older: then Redis was emptied, or has yesterday's data. One that was started
+        // again between two beats may have lost less than that, and something all the same.
+        let (expected, run) = (self.beaten.replace(text), run_id(&server));
+        let is_same_run = self.run.replace(run.clone()).is_none_or(|before| before == run);
         self.beats += 1;
-        Ok(expected.is_none() || before == expected)
+        Ok(is_same_run && (expected.is_none() || before == expected))
     }
 
     /// Queues what a Redis that has forgotten everything must know.
@@ -359,6 +370,11 @@ fn script(values: &[Value]) -> Pipeline {
     let mut batch = Pipeline::new();
     add_script(&mut batch, values);
     batch
+}
+
+/// What a Redis says of itself that changes with every start.
+fn run_id(server: &str) -> String {
+    server.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap_or_default().trim().to_owned()
 }
 
 /// The text and not its hash: a Redis that was restarted does not know the hash, and finds the text again by it anyway.
