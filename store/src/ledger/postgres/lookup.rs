@@ -20,6 +20,8 @@ use crate::ledger::rows::{self, SIGNAL_COLUMNS};
 
 /// Questions that may wait; further callers wait to queue.
 const QUEUE: usize = 1_024;
+/// The next question waits for this one, so one that finds no database must not keep it long.
+const ACQUIRED_WITHIN: Duration = Duration::from_secs(1);
 /// Signals in one question.
 const AT_ONCE_MAX: usize = 256;
 
@@ -68,7 +70,8 @@ type Found = HashMap<SignalId, Result<SignalRecord, LedgerError>>;
 /// A record that cannot be read is the answer to its own question alone.
 async fn find(pool: &PgPool, patience: Duration, ids: &[Uuid]) -> Result<Found, Fault> {
     let sql = format!("SELECT s.id, {SIGNAL_COLUMNS} FROM signals s WHERE s.id = ANY ($1)");
-    let mut connection = pool.acquire().await.map_err(Fault::not_sent)?;
+    let acquired = timeout(ACQUIRED_WITHIN, pool.acquire()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+    let mut connection = acquired.map_err(Fault::not_sent)?;
     let answer = timeout(patience, sqlx::query(AssertSqlSafe(sql)).bind(ids).fetch_all(&mut *connection)).await;
     let rows = in_time(answer, connection).map_err(Fault::of_a_read)?;
     let mut found = Found::new();
