@@ -110,21 +110,6 @@ impl Kind {
     }
 }
 
-/// The URL of the PostgreSQL that tests share.
-pub fn shared() -> String {
-    Kind::Postgres.shared()
-}
-
-/// A PostgreSQL for one test alone.
-pub fn private(folder: &Path) -> Server {
-    Kind::Postgres.private(folder)
-}
-
-/// The same, with its data below `place`.
-pub fn private_in(folder: &Path, place: &Path) -> Server {
-    Kind::Postgres.private_in(folder, place)
-}
-
 /// A server that answers.
 pub struct Server {
     /// Where it is; with PostgreSQL the URL of its first database.

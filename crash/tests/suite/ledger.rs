@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use nexus_testbed::{shared, with_database};
+use nexus_testbed::with_database;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 /// Which ledger a run is made on.
@@ -28,7 +28,7 @@ impl Database {
     pub async fn fresh() -> Database {
         static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        let (server, name) = (shared(), format!("crash_{}_{number}", std::process::id()));
+        let (server, name) = (nexus_testbed::Kind::Postgres.shared(), format!("crash_{}_{number}", std::process::id()));
         let mut connection = PgConnection::connect(&server).await.unwrap();
         // Of an earlier process with the same number, on a server that outlives both.
         for sql in [format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"), format!("CREATE DATABASE {name}")] {
@@ -39,7 +39,7 @@ impl Database {
 
     /// Takes it away.
     pub async fn remove(self) {
-        let mut connection = PgConnection::connect(&shared()).await.unwrap();
+        let mut connection = PgConnection::connect(&nexus_testbed::Kind::Postgres.shared()).await.unwrap();
         let sql = format!("DROP DATABASE {} WITH (FORCE)", self.name);
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
     }

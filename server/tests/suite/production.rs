@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use nexus_testbed::{Kind, Server, private, private_in, shared, with_database};
+use nexus_testbed::{Kind, Server, with_database};
 use nexus_venues::paper::{Change, journal};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -37,7 +37,7 @@ enum Home {
 impl Database {
     /// One on the server that all tests share.
     pub async fn fresh() -> Database {
-        let server = shared();
+        let server = Kind::Postgres.shared();
         let name = format!("engine_{}", uuid::Uuid::new_v4().simple());
         execute(&mut connect(&server).await, &format!("CREATE DATABASE {name}")).await;
         Self::of(with_database(&server, &name), Home::Shared(server, name))
@@ -46,14 +46,14 @@ impl Database {
     /// One on a server of its own.
     pub fn alone() -> Database {
         let folder = tempfile::tempdir().expect("a folder");
-        let server = private(folder.path());
+        let server = Kind::Postgres.private(folder.path());
         Self::of(server.url.clone(), Home::Private(server, folder))
     }
 
     /// One on a server of its own whose files are below `place`.
     pub fn alone_in(place: &Path) -> Database {
         let folder = tempfile::tempdir().expect("a folder");
-        let server = private_in(folder.path(), place);
+        let server = Kind::Postgres.private_in(folder.path(), place);
         Self::of(server.url.clone(), Home::Private(server, folder))
     }
 

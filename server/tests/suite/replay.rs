@@ -294,7 +294,7 @@ fn what_others_write_into_a_file_is_told_of() {
 
 #[test]
 fn what_others_write_into_a_server_is_told_of() {
-    let server = nexus_testbed::shared();
+    let server = nexus_testbed::Kind::Postgres.shared();
     let name = format!("replay_{}", std::process::id());
     let run = |url: &str, sql: String| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
