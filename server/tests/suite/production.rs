@@ -214,19 +214,26 @@ impl Sql {
         assert_eq!(known, traded, "fills of the ledger, and of the venue");
     }
 
-    /// What memory says of an account is what the ledger holds.
+    /// What memory says of an account is what the ledger holds. A trade may still be under way: both are read at one version.
     pub async fn check_memory(&mut self, engine: &Engine, member: &Member) -> Value {
-        let status = risk_status(engine, member).await;
         let sql = "SELECT greatest(0, -coalesce(d.realized_e8, 0)), a.open_e8, a.reserved_e8,
                           a.starting_equity_e8 + a.net_realized_e8, a.version
                      FROM accounts a LEFT JOIN daily_risk d ON d.user_id = a.user_id AND d.day = a.day
                     WHERE a.user_id = $1::uuid";
-        let row = sqlx::query(sql).bind(&member.id).fetch_one(&mut self.0).await.expect("read");
-        let loss = ["realized", "open", "reserved"].map(|part| steps(&status["daily_loss"][part]));
-        let cell = |index: usize| row.get::<i64, _>(index);
-        assert_eq!(loss, [cell(0), cell(1), cell(2)], "realised, open, reserved: {status}");
-        assert_eq!((steps(&status["equity"]), &status["version"]), (cell(3), &json!(cell(4))), "{status}");
-        status
+        let began = Instant::now();
+        loop {
+            let status = risk_status(engine, member).await;
+            let row = sqlx::query(sql).bind(&member.id).fetch_one(&mut self.0).await.expect("read");
+            let cell = |index: usize| row.get::<i64, _>(index);
+            if status["version"] == json!(cell(4)) {
+                let loss = ["realized", "open", "reserved"].map(|part| steps(&status["daily_loss"][part]));
+                assert_eq!(loss, [cell(0), cell(1), cell(2)], "realised, open, reserved: {status}");
+                assert_eq!(steps(&status["equity"]), cell(3), "{status}");
+                return status;
+            }
+            assert!(began.elapsed() < PATIENCE, "the ledger stays at version {} of {status}", cell(4));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 }
 

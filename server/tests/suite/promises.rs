@@ -80,6 +80,24 @@ impl Ledger {
                        WHERE verdict = 'accepted' AND (used_before_e8 + risk_e8 > cap_e8 OR cap_e8 > max_daily_loss_e8)";
         assert_eq!(self.number(beyond, []), 0, "a reservation beyond the cap");
     }
+
+    /// The account that risk-status shows is the one that is held.
+    fn check_status(&self, member: &Member, status: &Value) {
+        let loss = &status["daily_loss"];
+        let in_memory = ["realized", "open", "reserved"].map(|part| steps(&loss[part]));
+        assert_eq!(in_memory, self.used(&member.id), "realised, open, reserved: {status}");
+        let equity = "SELECT starting_equity_e8 + net_realized_e8 FROM accounts WHERE user_id = ?1";
+        assert_eq!(steps(&status["equity"]), self.number(equity, [&member.id]), "{status}");
+        for (timeframe, count) in status["timeframes"].as_object().expect("an object") {
+            let sql = "SELECT coalesce(sum(used), 0) FROM daily_counts WHERE user_id = ?1 AND timeframe = ?2 AND day = date('now')";
+            assert_eq!(count["used"], json!(self.number(sql, [&member.id, timeframe])), "{timeframe}: {status}");
+        }
+        let open = "SELECT decision_id FROM positions WHERE user_id = ?1 AND quantity_e8 > 0 ORDER BY decision_id";
+        assert_eq!(ids(&status["open_positions"], "decision_id"), self.texts(open, [&member.id]), "{status}");
+        let working =
+            "SELECT client_order_id FROM orders WHERE user_id = ?1 AND status = 'working' ORDER BY client_order_id";
+        assert_eq!(ids(&status["open_orders"], "client_order_id"), self.texts(working, [&member.id]), "{status}");
+    }
 }
 
 /// A fixed amount as risk-status shows it, in steps.
@@ -126,25 +144,24 @@ pub async fn risk_status(engine: &Engine, member: &Member) -> Value {
 }
 
 /// What memory says of an account is what the ledger holds. Returns what it says.
+///
+/// A trade may still be under way: both are read at one version of the account, when the venue has heard of every order.
 pub async fn check_memory(engine: &Engine, member: &Member) -> Value {
-    let (status, ledger) = (risk_status(engine, member).await, Ledger::of(engine.data_dir()));
-    let loss = &status["daily_loss"];
-    let in_memory = ["realized", "open", "reserved"].map(|part| steps(&loss[part]));
-    assert_eq!(in_memory, ledger.used(&member.id), "realised, open, reserved: {status}");
-    let equity = "SELECT starting_equity_e8 + net_realized_e8 FROM accounts WHERE user_id = ?1";
-    assert_eq!(steps(&status["equity"]), ledger.number(equity, [&member.id]), "{status}");
-    let version = ledger.number("SELECT version FROM accounts WHERE user_id = ?1", [&member.id]);
-    assert_eq!(status["version"], json!(version));
-    for (timeframe, count) in status["timeframes"].as_object().expect("an object") {
-        let sql = "SELECT coalesce(sum(used), 0) FROM daily_counts WHERE user_id = ?1 AND timeframe = ?2 AND day = date('now')";
-        assert_eq!(count["used"], json!(ledger.number(sql, [&member.id, timeframe])), "{timeframe}: {status}");
+    let ledger = Ledger::of(engine.data_dir());
+    let began = Instant::now();
+    loop {
+        let status = risk_status(engine, member).await;
+        // One transaction, so that everything read below is of one moment.
+        let _moment = ledger.0.unchecked_transaction().expect("begun");
+        let version = ledger.number("SELECT version FROM accounts WHERE user_id = ?1", [&member.id]);
+        let orders = status["open_orders"].as_array().expect("a list");
+        if status["version"] == json!(version) && orders.iter().all(|order| order["status"] != "planned") {
+            ledger.check_status(member, &status);
+            return status;
+        }
+        assert!(began.elapsed() < PATIENCE, "the ledger stays at version {version} of {status}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let open = "SELECT decision_id FROM positions WHERE user_id = ?1 AND quantity_e8 > 0 ORDER BY decision_id";
-    assert_eq!(ids(&status["open_positions"], "decision_id"), ledger.texts(open, [&member.id]), "{status}");
-    let working =
-        "SELECT client_order_id FROM orders WHERE user_id = ?1 AND status = 'working' ORDER BY client_order_id";
-    assert_eq!(ids(&status["open_orders"], "client_order_id"), ledger.texts(working, [&member.id]), "{status}");
-    status
 }
 
 /// One field of each item, sorted.
