@@ -15,6 +15,7 @@ use nexus_engine::retry::{ATTEMPTS_MAX, backoff};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::latch;
 use crate::ports::{CancelReply, SendPermit, Step, SubmitReply, Venue, VenueError, VenueOrder};
 use crate::reports::{deliver, tell};
 use crate::router::{Cancel, Outgoing};
@@ -25,7 +26,7 @@ use crate::tenure::{self, Tenure};
 struct GatePermit<'a> {
     shared: &'a Shared,
     /// None for an exit: it passes whatever the trading state.
-    epoch: Option<u64>,
+    send: Option<&'a latch::Send<'a>>,
     /// Whether the venue never takes an id twice: then an exit passes, whoever owns the accounts.
     is_sure_of_ids: bool,
     /// Whether the venue has begun to write.
@@ -34,9 +35,9 @@ struct GatePermit<'a> {
 
 impl SendPermit for GatePermit<'_> {
     fn enter(&self) -> Result<Box<dyn Send + '_>, VenueError> {
-        let guard: Box<dyn Send + '_> = match (self.epoch, &self.shared.tenure) {
-            (Some(epoch), tenure) => {
-                let guard = self.shared.latch.enter(epoch)?;
+        let guard: Box<dyn Send + '_> = match (self.send, &self.shared.tenure) {
+            (Some(send), tenure) => {
+                let guard = send.enter()?;
                 tenure.as_ref().map_or(Ok(()), Tenure::may_open)?;
                 Box::new(guard)
             }
@@ -47,7 +48,7 @@ impl SendPermit for GatePermit<'_> {
             (None, _) => Box::new(()),
         };
         self.entered.store(true, Ordering::SeqCst);
-        if self.epoch.is_some() {
+        if self.send.is_some() {
             self.shared.probe_at(Step::InSend);
         }
         Ok(guard)
@@ -142,20 +143,28 @@ impl Attempt {
 
     async fn send(&self, attempt: u32) -> Sent {
         let order = self.order();
-        if self.outgoing.epoch().is_some() {
-            tenure::ensure_confirmed(&self.shared).await;
-        }
+        let send = match self.outgoing.epoch() {
+            Some(epoch) => {
+                tenure::ensure_confirmed(&self.shared).await;
+                let Some(reach) = self.shared.reach_of(order) else {
+                    tracing::error!(order = %order.id, "an entry belongs to nobody; it is not sent");
+                    self.tell(News::NeverSent { reason: "nobody knows whose it is".into() });
+                    return Sent::Done;
+                };
+                Some(self.shared.latch.begin(reach, epoch))
+            }
+            None => None,
+        };
         let permit = GatePermit {
             shared: &self.shared,
-            epoch: self.outgoing.epoch(),
+            send: send.as_ref(),
             is_sure_of_ids: self.venue.client_ids_are_unique_for_ever(),
             entered: AtomicBool::new(false),
         };
         // A stop drops an entry that is held at its venue; an exit is not the stop's business.
-        let held = self.outgoing.epoch().map(|_| self.shared.latch.sends());
         let dropped = async {
-            match &held {
-                Some(sends) => sends.cancelled().await,
+            match &send {
+                Some(send) => send.dropped().await,
                 None => std::future::pending().await,
             }
         };

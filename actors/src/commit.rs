@@ -37,7 +37,7 @@ impl Approved {
         &self.order
     }
 
-    /// The epoch in which it was decided: it leaves in no other.
+    /// The epoch in which it was decided: it does not leave once something that covers it has been stopped since.
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch
     }
@@ -162,6 +162,7 @@ fn is_urgent(input: &Input) -> bool {
         Input::Report(_)
         | Input::Look(_)
         | Input::CancelEntries
+        | Input::CancelEntriesOf(_)
         | Input::SetLimits(_)
         | Input::SetTrading(_)
         | Input::SetQuarantine(_) => true,
@@ -206,8 +207,8 @@ impl Release {
         shared.hot.put_account(Arc::clone(&self.after));
         for event in &self.events {
             match event {
-                Event::Decided(Decision { verdict: Verdict::Accepted(acceptance), id, at, .. }) => {
-                    shared.owners.insert(*id, self.user);
+                Event::Decided(Decision { verdict: Verdict::Accepted(acceptance), id, feed, at, .. }) => {
+                    shared.owners.insert(*id, self.user, *feed);
                     shared.hot.arm_duplicate_window(ArmedWindow {
                         user: self.user,
                         symbol: acceptance.symbol.clone(),

@@ -118,7 +118,9 @@ impl Desk {
 
     fn context_of(&self, request: &Request) -> Context {
         let symbol = match &request.task {
-            Task::Step(Input::Signal(signal) | Input::Vetoed(signal)) => Some(signal.symbol.clone()),
+            Task::Step(Input::Signal(signal) | Input::Vetoed(signal)) => {
+                return self.shared.context_of(signal, self.user, request.mark.clone(), request.subscribed);
+            }
             Task::Step(Input::Report(report)) => self.symbol_of(report.order),
             Task::Step(Input::Look(decision)) => self.symbol_of(ClientOrderId::entry(*decision)),
             Task::Step(_) | Task::Show | Task::Arm => None,
@@ -337,7 +339,9 @@ impl Desk {
 
     fn provide_for(&mut self, work: &Work) {
         let Some(memory) = self.memory.clone() else { return };
-        let Task::Step(input @ (Input::Report(_) | Input::Look(_) | Input::CancelEntries)) = &work.request.task else {
+        let Task::Step(input @ (Input::Report(_) | Input::Look(_) | Input::CancelEntries | Input::CancelEntriesOf(_))) =
+            &work.request.task
+        else {
             return;
         };
         if let Some((after, turn)) = step_copy(&self.shared, &memory, work.now, input, &work.context) {

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use nexus_engine::account::{Account, Decision, Input};
-use nexus_engine::gate::TradingState;
+use nexus_engine::gate::{Scope, TradingState};
 use nexus_engine::ids::{FeedId, SignalId, Symbol, Timestamp, UserId};
 use nexus_engine::instrument::{Instrument, Mark};
 use nexus_engine::limits::Limits;
@@ -23,12 +23,12 @@ use crate::dispatcher::Dispatcher;
 use crate::kill_switch;
 use crate::latch::Latch;
 use crate::market::Seen;
-use crate::ports::{Clock, HotState, Ledger, LedgerError, Probe, Simulation, Venue};
+use crate::ports::{Clock, HotState, Ledger, LedgerError, Probe, Simulation, TradingStateRecord, Venue};
 use crate::preview::{self, SignalPreview};
 use crate::rest;
 use crate::risk::{Request, RiskError, Task};
 use crate::shared::Shared;
-use crate::startup;
+use crate::startup::{self, Persisted};
 use crate::supervisor::{RootMessage, RootSupervisor};
 use crate::tenure::{self, Tenure};
 
@@ -162,6 +162,8 @@ pub enum MarksError {
 /// What an emergency stop is asked to do.
 #[derive(Clone, Debug)]
 pub struct StopRequest {
+    /// What.
+    pub scope: Scope,
     /// `Halted` or `Reducing`.
     pub state: TradingState,
     /// By whom.
@@ -175,6 +177,8 @@ pub struct StopRequest {
 /// What an emergency stop did.
 #[derive(Clone, Debug)]
 pub struct StopAnswer {
+    /// What is stopped.
+    pub scope: Scope,
     /// The state in force.
     pub state: TradingState,
     /// Its epoch.
@@ -208,26 +212,16 @@ pub enum ResumeError {
     Starting,
 }
 
-/// What the gate says, and since when and why.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct GateStatus {
-    /// The state in force.
-    pub state: TradingState,
-    /// Its epoch.
-    pub epoch: u64,
-    /// Since when.
-    pub since: Timestamp,
-    /// Why, when somebody said.
-    pub reason: Option<String>,
-    /// By whom.
-    pub by: String,
-}
+/// What the gate says of a scope, and since when and why.
+pub type GateStatus = TradingStateRecord;
 
 /// The state of the tree, for health and status.
 #[derive(Clone, Debug)]
 pub struct EngineStatus {
-    /// The gate.
+    /// What the gate says of everything.
     pub gate: GateStatus,
+    /// The narrower scopes that are stopped.
+    pub stopped: Vec<GateStatus>,
     /// Whether start-up has finished and the tree serves.
     pub serving: bool,
     /// Whether the last commit or ping of the ledger succeeded.
@@ -287,14 +281,14 @@ const END_WITHIN: Duration = Duration::from_secs(2);
 impl Engine {
     /// Starts the tree: halted for entries, recover, reconcile, then armed unless the persisted state or `HALT` says otherwise.
     pub async fn start(parts: Parts) -> Result<Engine, StartError> {
-        let target = startup::persisted_state(&parts).await?;
+        let Persisted { everything: target, others } = startup::persisted_states(&parts).await?;
         let closed = GateStatus {
             state: TradingState::Halted,
             reason: Some("starting".to_owned()),
             by: "start".to_owned(),
             ..target.clone()
         };
-        let shared = Shared::new(parts, Latch::new(closed));
+        let shared = Shared::new(parts, Latch::new(closed, others));
         let dispatcher = Dispatcher::new(Arc::clone(&shared));
         let engine = Engine { shared, dispatcher };
         match engine.begin(target).await {
@@ -423,9 +417,15 @@ impl Engine {
         kill_switch::stop(&self.shared, request).await
     }
 
-    /// Re-arms: an act of a person.
-    pub async fn resume(&self, by: String, reason: Option<String>) -> Result<GateStatus, ResumeError> {
-        kill_switch::resume(&self.shared, by, reason).await
+    /// Re-arms one scope: an act of a person. Whatever else is stopped stays stopped.
+    pub async fn resume(&self, scope: Scope, by: String, reason: Option<String>) -> Result<GateStatus, ResumeError> {
+        kill_switch::resume(&self.shared, scope, by, reason).await
+    }
+
+    /// What the gate says of a user: the tighter of everything's state and this user's.
+    pub fn state_of_user(&self, user: UserId) -> TradingState {
+        let latch = &self.shared.latch;
+        latch.gate().state.max(latch.status_of(&Scope::User(user)).state)
     }
 
     /// The newest committed state of an account.
@@ -471,6 +471,7 @@ impl Engine {
         let shared = &self.shared;
         EngineStatus {
             gate: shared.latch.status(),
+            stopped: shared.latch.stopped().into_iter().filter(|status| status.scope != Scope::Everything).collect(),
             serving: shared.serving.load().is_ok(),
             ledger_up: shared.ledger_up.load(Ordering::Relaxed),
             hot_state_up: shared.hot.is_up(),

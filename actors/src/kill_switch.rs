@@ -3,23 +3,25 @@
 //! A stop runs on its caller's task and touches no mailbox before new exposure is impossible: close the latch, write and
 //! sync `HALT`, wait for the sends that had begun, drop those that will not end, and then, with bounds, tell the ledger and
 //! cancel what works. A resume goes the other way: durable first, then `HALT` away, then the latch; a stop that comes in
-//! between wins. The actor watches for a `HALT` that a person writes by hand; removing it by hand opens nothing.
+//! between wins. All of that is done for one scope, and what no stop covers goes on beside it. The actor watches for a `HALT`
+//! that a person writes by hand; removing it by hand opens nothing.
 
-use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use nexus_engine::account::Input;
-use nexus_engine::gate::TradingState;
-use nexus_engine::ids::Timestamp;
+use nexus_engine::gate::{Scope, TradingState};
+use nexus_engine::ids::UserId;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::engine::{GateStatus, ResumeError, StopAnswer, StopRequest};
+use crate::halt;
 use crate::latch::Closed;
-use crate::ports::{LedgerError, TradingStateRecord};
+use crate::ports::LedgerError;
 use crate::risk::{Request, Task};
 use crate::shared::Shared;
 
@@ -27,10 +29,8 @@ use crate::shared::Shared;
 const WATCH_EVERY: Duration = Duration::from_millis(30);
 /// How long a stop waits for `HALT` to be on the disk; a disk that hangs does not keep it from answering.
 const REMEMBER_WITHIN: Duration = Duration::from_millis(500);
-/// The most bytes of a `HALT` that are looked at.
-const HALT_BYTES_MAX: u64 = 64 * 1024;
-/// A higher epoch in a `HALT` is a slip of the pen: it would leave no room above it.
-const HALT_EPOCH_MAX: u64 = 1 << 48;
+/// A `HALT` that changes while it is written is looked at again so often.
+const REWRITES_MAX: u32 = 5;
 /// How long a stop waits for the ledger to take it; it goes on being tried afterwards.
 const PERSIST_WITHIN: Duration = Duration::from_millis(500);
 /// How long a stop waits for cancels to be asked for.
@@ -42,32 +42,36 @@ const PERSIST_AGAIN_AFTER: Duration = Duration::from_millis(250);
 
 /// Stops new exposure; see the module's words for the order of things.
 pub(crate) async fn stop(shared: &Arc<Shared>, request: StopRequest) -> StopAnswer {
-    let closed = shared.latch.close(request.state, &request.by, request.reason, shared.clock.now());
+    let now = shared.clock.now();
+    let closed = shared.latch.close(&request.scope, request.state, &request.by, request.reason, now);
     engage(shared, closed, request.cancel_open_orders).await
 }
 
 /// The rest of a stop once the latch is closed.
 pub(crate) async fn engage(shared: &Arc<Shared>, closed: Closed, cancel_open_orders: bool) -> StopAnswer {
-    let Closed { status, fresh, sends } = closed;
+    let Closed { status, fresh } = closed;
+    let scope = &status.scope;
     if fresh {
         shared.meters.stops.increment(1);
-        tracing::warn!(state = status.state.as_str(), epoch = status.epoch, by = %status.by, reason = ?status.reason, "trading is stopped");
+        let state = status.state.as_str();
+        tracing::warn!(%scope, state, epoch = status.epoch, by = %status.by, reason = ?status.reason, "trading is stopped");
     }
     let grace = shared.settings.stop_grace;
-    let ((), drained) = tokio::join!(remember(shared, &status), shared.latch.wait_for_guards(grace));
+    let ((), drained) = tokio::join!(remember(shared), shared.latch.wait_for_guards(scope, grace));
     if !drained {
         tracing::warn!(?grace, "sends that had begun are dropped; their orders are unknown and will be asked about");
-        sends.cancel();
-        if !shared.latch.wait_for_guards(grace).await {
+        shared.latch.drop_sends(scope);
+        if !shared.latch.wait_for_guards(scope, grace).await {
             tracing::error!("a venue still holds a send that was dropped");
         }
     }
     // Whatever was waiting to enter has nothing to wait for any more.
-    sends.cancel();
+    shared.latch.drop_sends(scope);
     let persisted = persist(shared, &status);
-    let cancels = async { if cancel_open_orders { cancel_entries(shared).await } else { 0 } };
+    let cancels = async { if cancel_open_orders { cancel_entries(shared, scope).await } else { 0 } };
     let (persisted, cancelled_orders) = tokio::join!(timeout(PERSIST_WITHIN, persisted), cancels);
     StopAnswer {
+        scope: status.scope,
         state: status.state,
         epoch: status.epoch,
         engaged_at: status.since,
@@ -78,39 +82,43 @@ pub(crate) async fn engage(shared: &Arc<Shared>, closed: Closed, cancel_open_ord
     }
 }
 
-/// Writes `HALT`. A disk that does not take it, or hangs, does not keep a stop from being a stop.
-async fn remember(shared: &Arc<Shared>, status: &GateStatus) {
-    let (directory, text) = (shared.settings.data_dir.clone(), halt_text(status));
-    let writer = Arc::clone(shared);
-    let written = shared.tracker.spawn(async move {
-        let _file = writer.halt_file.lock().await;
-        tokio::task::spawn_blocking(move || write_halt(&directory, &text)).await
-    });
-    match timeout(REMEMBER_WITHIN, written).await {
-        Ok(Ok(Ok(Ok(())))) => {}
-        Ok(Ok(Ok(Err(error)))) => tracing::error!(%error, "HALT could not be written"),
-        Ok(Ok(Err(error)) | Err(error)) => tracing::error!(%error, "HALT could not be written"),
-        Err(_) => tracing::error!("HALT is not on the disk in time; it goes on being written"),
+/// Writes `HALT`: every scope that is stopped. A disk that does not take it, or hangs, does not keep a stop from being a stop.
+///
+/// Boxed, because heeding what is found there may begin another stop.
+fn remember(shared: &Arc<Shared>) -> BoxFuture<'static, ()> {
+    let (writer, tracker) = (Arc::clone(shared), shared.tracker.clone());
+    async move {
+        let written = tracker.spawn(async move {
+            let _file = writer.halt_file.lock().await;
+            rewrite_halt(&writer, None, || Some(writer.latch.stopped())).await
+        });
+        match timeout(REMEMBER_WITHIN, written).await {
+            Ok(Ok(Ok(_))) => {}
+            Ok(Ok(Err(error))) => tracing::error!(%error, "HALT could not be written"),
+            Ok(Err(error)) => tracing::error!(%error, "HALT could not be written"),
+            Err(_) => tracing::error!("HALT is not on the disk in time; it goes on being written"),
+        }
     }
+    .boxed()
 }
 
 /// Makes a state durable in a task of its own, again and again until it is or a newer one is in force. The receiver hears
 /// when it is.
 pub(crate) fn persist(shared: &Arc<Shared>, status: &GateStatus) -> oneshot::Receiver<()> {
     let (done, held) = oneshot::channel();
-    let (shared, mut record) = (Arc::clone(shared), record_of(status));
+    let (shared, mut record) = (Arc::clone(shared), status.clone());
     let tracker = shared.tracker.clone();
     tracker.spawn(async move {
         loop {
             match shared.ledger.set_trading_state(record.clone()).await {
                 Ok(held) if held.state >= record.state => break shared.hot.put_trading_state(held),
                 // A resume of our own has come first.
-                Ok(held) if shared.latch.has_claimed(held.epoch) => return,
+                Ok(held) if shared.latch.has_claimed(&held.scope, held.epoch) => return,
                 // Somebody has loosened it elsewhere, under an epoch that we had not heard of: ours is stated above it.
                 Ok(held) => {
                     shared.latch.hear_of(&held);
-                    let Some(restated) = shared.latch.restate(record.epoch) else { return };
-                    record = record_of(&restated);
+                    let Some(restated) = shared.latch.restate(&record.scope, record.epoch) else { return };
+                    record = restated;
                     continue;
                 }
                 Err(error) => tracing::error!(%error, "the ledger did not take the trading state; HALT has it"),
@@ -119,7 +127,7 @@ pub(crate) fn persist(shared: &Arc<Shared>, status: &GateStatus) -> oneshot::Rec
                 () = shared.closing.cancelled() => return,
                 () = tokio::time::sleep(PERSIST_AGAIN_AFTER) => {}
             }
-            if shared.latch.gate().epoch > record.epoch {
+            if shared.latch.status_of(&record.scope).epoch > record.epoch {
                 return;
             }
         }
@@ -129,22 +137,17 @@ pub(crate) fn persist(shared: &Arc<Shared>, status: &GateStatus) -> oneshot::Rec
     held
 }
 
-fn record_of(status: &GateStatus) -> TradingStateRecord {
-    TradingStateRecord {
-        state: status.state,
-        epoch: status.epoch,
-        since: status.since,
-        by: status.by.clone(),
-        reason: status.reason.clone(),
-    }
-}
-
-/// Has every account with open business ask for the cancellation of its working entries. Returns how many were asked for
-/// in time; the others are asked for when their accounts get to it.
-async fn cancel_entries(shared: &Arc<Shared>) -> usize {
+/// Has every account with open business ask for the cancellation of its working entries in `scope`. Returns how many were
+/// asked for in time; the others are asked for when their accounts get to it.
+async fn cancel_entries(shared: &Arc<Shared>, scope: &Scope) -> usize {
+    let concerns = |user: &UserId| !matches!(scope, Scope::User(only) if only != user);
     let mut outcomes = Vec::new();
-    for user in shared.owners.open_users() {
-        let (request, outcome) = Request::with_reply(Task::Step(Input::CancelEntries));
+    for user in shared.owners.open_users().into_iter().filter(concerns) {
+        let input = match scope {
+            Scope::Everything => Input::CancelEntries,
+            scope => Input::CancelEntriesOf(scope.clone()),
+        };
+        let (request, outcome) = Request::with_reply(Task::Step(input));
         shared.registry.send(shared, user, request);
         outcomes.push(outcome);
     }
@@ -158,9 +161,10 @@ async fn cancel_entries(shared: &Arc<Shared>) -> usize {
     count
 }
 
-/// Re-arms. Durable before the latch opens; a stop that comes meanwhile wins.
+/// Re-arms one scope. Durable before the latch opens; a stop that comes meanwhile wins.
 pub(crate) async fn resume(
     shared: &Arc<Shared>,
+    scope: Scope,
     by: String,
     reason: Option<String>,
 ) -> Result<GateStatus, ResumeError> {
@@ -168,26 +172,26 @@ pub(crate) async fn resume(
         return Err(ResumeError::Starting);
     }
     let _one_at_a_time = shared.resume.lock().await;
-    let before = shared.latch.status();
+    let before = shared.latch.status_of(&scope);
     if before.state == TradingState::Active {
         return Ok(before);
     }
-    if let Some(wait) = shared.settings.resume_hold.checked_sub(shared.latch.age())
+    if let Some(wait) = shared.settings.resume_hold.checked_sub(shared.latch.age(&scope))
         && !wait.is_zero()
     {
         return Err(ResumeError::Hold(wait));
     }
-    let (from, epoch) = shared.latch.claim_epoch();
-    let status = GateStatus { state: TradingState::Active, epoch, since: shared.clock.now(), reason, by };
+    let (from, epoch) = shared.latch.claim_epoch(&scope);
+    let status = GateStatus { scope, state: TradingState::Active, epoch, since: shared.clock.now(), reason, by };
     match open(shared, from, &status).await {
         Ok(()) => {
-            tracing::warn!(epoch, by = %status.by, "trading is resumed");
+            tracing::warn!(scope = %status.scope, epoch, by = %status.by, "trading is resumed");
             Ok(status)
         }
         Err(error) => {
             // `active` may be durable although we cannot tell: what is in force is stated again, above it.
-            if let Some(restated) = shared.latch.restate(from) {
-                remember(shared, &restated).await;
+            if let Some(restated) = shared.latch.restate(&status.scope, from) {
+                remember(shared).await;
                 drop(persist(shared, &restated));
             }
             Err(error)
@@ -197,7 +201,7 @@ pub(crate) async fn resume(
 
 async fn open(shared: &Arc<Shared>, from: u64, status: &GateStatus) -> Result<(), ResumeError> {
     let not_durable = |why: &dyn std::fmt::Display| Err(ResumeError::NotDurable(why.to_string()));
-    let (ledger, hot, record) = (Arc::clone(&shared.ledger), Arc::clone(&shared.hot), record_of(status));
+    let (ledger, hot, record) = (Arc::clone(&shared.ledger), Arc::clone(&shared.hot), status.clone());
     // In its own task: a write that is cut off in the middle is worse than one that comes late.
     let stated = record.clone();
     let taken = shared.tracker.spawn(async move {
@@ -218,99 +222,17 @@ async fn open(shared: &Arc<Shared>, from: u64, status: &GateStatus) -> Result<()
     let Ok(_file) = timeout(RESUME_PERSIST_WITHIN, shared.halt_file.lock()).await else {
         return not_durable(&"HALT is still being written or read");
     };
-    if shared.latch.gate().epoch != from {
-        return Err(ResumeError::Overtaken);
-    }
-    let directory = shared.settings.data_dir.clone();
-    match tokio::task::spawn_blocking(move || remove_halt(&directory)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => return not_durable(&error),
+    let without = || {
+        let mut stopped = shared.latch.stopped();
+        stopped.retain(|stopped| stopped.scope != status.scope);
+        (shared.latch.status_of(&status.scope).epoch == from).then_some(stopped)
+    };
+    match rewrite_halt(shared, Some(&status.scope), without).await {
+        Ok(true) => {}
+        Ok(false) => return Err(ResumeError::Overtaken),
         Err(error) => return not_durable(&error),
     }
     if shared.latch.open(from, status.clone()) { Ok(()) } else { Err(ResumeError::Overtaken) }
-}
-
-// ── HALT ──
-
-fn halt_path(directory: &Path) -> PathBuf {
-    directory.join("HALT")
-}
-
-fn halt_text(status: &GateStatus) -> String {
-    let one_line = |text: &str| text.replace(['\n', '\r'], " ");
-    format!(
-        "state: {}\nepoch: {}\nsince: {}\nby: {}\nreason: {}\n",
-        status.state.as_str(),
-        status.epoch,
-        status.since.micros(),
-        one_line(&status.by),
-        one_line(status.reason.as_deref().unwrap_or("")),
-    )
-}
-
-/// Writes beside, syncs, renames, and syncs the folder: after a power cut there is the old file or the new one. Where that
-/// fails (a full disk), an empty file still halts, if there is none yet.
-fn write_halt(directory: &Path, text: &str) -> std::io::Result<()> {
-    std::fs::create_dir_all(directory)?;
-    let beside = directory.join("HALT.tmp");
-    let whole = write_whole(&beside, text).and_then(|()| std::fs::rename(&beside, halt_path(directory)));
-    if let Err(error) = whole {
-        tracing::error!(%error, "HALT could not be written whole; an empty one takes its place");
-        std::fs::File::options().create(true).append(true).open(halt_path(directory))?.sync_all()?;
-    }
-    std::fs::File::open(directory)?.sync_all()
-}
-
-fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut file = std::fs::File::create(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
-}
-
-fn remove_halt(directory: &Path) -> std::io::Result<()> {
-    match std::fs::remove_file(halt_path(directory)) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    std::fs::File::open(directory)?.sync_all()
-}
-
-/// What `HALT` says, when it is there. What cannot be read halts: a person may have put anything there.
-pub(crate) fn read_halt(directory: &Path, now: Timestamp) -> std::io::Result<Option<GateStatus>> {
-    let Some(text) = halt_as_written(&halt_path(directory))? else { return Ok(None) };
-    let value = |key: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
-        line.map(str::trim).filter(|value| !value.is_empty())
-    };
-    let number = |key: &str| value(key).and_then(|value| value.parse::<i64>().ok());
-    let state = if value("state") == Some("reducing") { TradingState::Reducing } else { TradingState::Halted };
-    Ok(Some(GateStatus {
-        state,
-        epoch: number("epoch").and_then(|e| u64::try_from(e).ok()).filter(|e| *e <= HALT_EPOCH_MAX).unwrap_or(0),
-        since: number("since").map_or(now, Timestamp::from_micros),
-        reason: value("reason").map(str::to_owned),
-        by: value("by").unwrap_or("HALT file").to_owned(),
-    }))
-}
-
-/// The text of `HALT`, none when there is nothing of that name. Only a plain file is opened: a pipe would never end, and what
-/// a link points to may be gone. Anything else is there and says nothing, which halts.
-fn halt_as_written(path: &Path) -> std::io::Result<Option<String>> {
-    let kind = match std::fs::symlink_metadata(path) {
-        Ok(metadata) => metadata.file_type(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    if !kind.is_file() {
-        return Ok(Some("reason: HALT is not a plain file".to_owned()));
-    }
-    let mut bytes = Vec::new();
-    match std::fs::File::open(path).and_then(|file| file.take(HALT_BYTES_MAX).read_to_end(&mut bytes)) {
-        Ok(_) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
-        // Removed in between.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 /// The mailbox of the kill switch.
@@ -343,71 +265,66 @@ impl Actor for KillSwitchActor {
         shared: &mut Arc<Shared>,
     ) -> Result<(), ActorProcessingErr> {
         shared.probe_handling("kill_switch");
-        if shared.latch.gate().state != TradingState::Halted
-            && let Some(closed) = heed_halt(shared).await
-            && closed.fresh
-        {
-            engage(shared, closed, true).await;
-        }
+        look_for_halt(shared).await;
         myself.send_after(WATCH_EVERY, || KillSwitchMessage::Watch);
         Ok(())
     }
 }
 
-/// Closes the latch when `HALT` is there. Under the file's lock, so that a file which a resume is removing is not heeded.
-async fn heed_halt(shared: &Arc<Shared>) -> Option<Closed> {
-    let _file = shared.halt_file.lock().await;
+/// Obeys a `HALT` that somebody has written. Nothing in it is tighter than a halt of everything.
+async fn look_for_halt(shared: &Arc<Shared>) {
     if shared.latch.gate().state == TradingState::Halted {
-        return None;
+        return;
     }
-    let now = shared.clock.now();
-    let directory = shared.settings.data_dir.clone();
-    let found = tokio::task::spawn_blocking(move || read_halt(&directory, now)).await;
-    let halt = match found {
-        Ok(Ok(halt)) => halt?,
-        // A folder that cannot be read may hide a HALT: the cautious reading.
-        Ok(Err(error)) => {
-            let reason = Some(format!("HALT could not be looked for: {error}"));
-            return Some(shared.latch.close(TradingState::Halted, "HALT watch", reason, now));
-        }
-        Err(error) => {
-            tracing::error!(%error, "the watch for HALT has failed; it goes on");
-            return None;
-        }
-    };
-    Some(shared.latch.close(halt.state, "HALT file", halt.reason, now))
+    // Under the file's lock, so that a file which a resume is writing anew is not heeded.
+    let file = shared.halt_file.lock().await;
+    heed_halt(shared, None).await;
+    drop(file);
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn halt_is_read_back_and_anything_else_in_it_halts() {
-        let directory = std::env::temp_dir().join(format!("nexus-halt-{}", std::process::id()));
-        let status = GateStatus {
-            state: TradingState::Reducing,
-            epoch: 7,
-            since: Timestamp::from_micros(5),
-            reason: Some("two\nlines".to_owned()),
-            by: "ann".to_owned(),
-        };
-        write_halt(&directory, &halt_text(&status)).unwrap();
-        let read = read_halt(&directory, Timestamp::ZERO).unwrap().unwrap();
-        assert_eq!(read, GateStatus { reason: Some("two lines".to_owned()), ..status });
-        for text in ["", "state: active\n", "\u{0}", "epoch: -1", "epoch: 9223372036854775807"] {
-            write_halt(&directory, text).unwrap();
-            let read = read_halt(&directory, Timestamp::ZERO).unwrap().unwrap();
-            assert_eq!((read.state, read.epoch), (TradingState::Halted, 0), "{text:?}");
+/// Makes `HALT` say what `stopped` does. What somebody has written there meanwhile is heeded before it is written over. Returns
+/// false when there is nothing to be said any more. Whoever calls holds the lock of the file.
+async fn rewrite_halt(
+    shared: &Arc<Shared>,
+    resuming: Option<&Scope>,
+    stopped: impl Fn() -> Option<Vec<GateStatus>>,
+) -> std::io::Result<bool> {
+    for _ in 0..REWRITES_MAX {
+        let found = heed_halt(shared, resuming).await;
+        let Some(stopped) = stopped() else { return Ok(false) };
+        let directory = shared.settings.data_dir.clone();
+        if tokio::task::spawn_blocking(move || halt::write(&directory, &found, &stopped)).await?? {
+            return Ok(true);
         }
-        remove_halt(&directory).unwrap();
-        std::fs::create_dir(directory.join("HALT.tmp")).unwrap();
-        write_halt(&directory, "state: reducing").unwrap();
-        let read = read_halt(&directory, Timestamp::ZERO).unwrap().unwrap();
-        assert_eq!(read.state, TradingState::Halted, "an empty file halts");
-        remove_halt(&directory).unwrap();
-        remove_halt(&directory).unwrap();
-        assert_eq!(read_halt(&directory, Timestamp::ZERO).unwrap(), None);
-        std::fs::remove_dir_all(&directory).unwrap();
     }
+    Err(std::io::Error::other("somebody else keeps writing it"))
+}
+
+/// Closes the latch for what `HALT` says, and does the rest of those stops in tasks of their own: whoever is here holds the
+/// lock of the file. What it says of a scope that is being resumed is what is resumed.
+async fn heed_halt(shared: &Arc<Shared>, resuming: Option<&Scope>) -> halt::Found {
+    let now = shared.clock.now();
+    let directory = shared.settings.data_dir.clone();
+    let found = match tokio::task::spawn_blocking(move || halt::read(&directory, now)).await {
+        Ok(Ok(found)) => found,
+        // A folder that cannot be read may hide a HALT: the cautious reading.
+        Ok(Err(error)) => halt::unreadable(&error, now),
+        Err(error) => {
+            tracing::error!(%error, "the watch for HALT has failed; it goes on");
+            halt::Found::default()
+        }
+    };
+    for halt in &found.stopped {
+        // What is in force was written by us. While it is being resumed to close it again would be a stop of its own.
+        let held = shared.latch.status_of(&halt.scope);
+        if Some(&halt.scope) == resuming || held.state >= halt.state && (1..=held.epoch).contains(&halt.epoch) {
+            continue;
+        }
+        let closed = shared.latch.close(&halt.scope, halt.state, &halt.by, halt.reason.clone(), now);
+        if closed.fresh {
+            let engaging = Arc::clone(shared);
+            shared.tracker.spawn(async move { engage(&engaging, closed, true).await });
+        }
+    }
+    found
 }

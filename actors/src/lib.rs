@@ -11,6 +11,7 @@ mod commit;
 mod desk;
 mod dispatcher;
 pub mod engine;
+mod halt;
 mod ingress;
 mod kill_switch;
 mod latch;
@@ -35,7 +36,7 @@ mod startup;
 /// │  ├─ RiskActor × active user     one account each; on demand, passivated when idle     risk.rs desk.rs registry.rs
 /// │  ├─ OrderRouterActor            one slot an order; approved entries and exits only    router.rs
 /// │  ├─ VenueActor × venue          starts the task of each order and cancel              venue.rs attempt.rs
-/// │  └─ KillSwitchActor             watches for a HALT written by hand                    kill_switch.rs latch.rs
+/// │  └─ KillSwitchActor             watches for a HALT written by hand                    kill_switch.rs latch.rs halt.rs
 /// │
 /// ├─ kept loops (restarted like actors; a mailbox would add nothing)
 /// │  ├─ committer                   turns in, one transaction out, effects after it       commit.rs

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use compact_str::CompactString;
 use futures::future::BoxFuture;
 use nexus_engine::account::{Account, Context, Decision, Input, Turn};
-use nexus_engine::gate::TradingState;
+use nexus_engine::gate::{Scope, TradingState};
 use nexus_engine::ids::{ClientOrderId, DecisionId, FeedId, SignalId, Symbol, Timeframe, Timestamp, UserId};
 use nexus_engine::instrument::Mark;
 use nexus_engine::order::{OrderRequest, Report};
@@ -121,18 +121,20 @@ pub enum LedgerError {
     Corrupt(String),
 }
 
-/// The trading state as the ledger holds it.
+/// The trading state of a scope, as it is in force and as the ledger holds it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TradingStateRecord {
+    /// Of what.
+    pub scope: Scope,
     /// The state.
     pub state: TradingState,
-    /// Rises with every change.
+    /// Rises with every change, whichever scope it is of.
     pub epoch: u64,
-    /// When it was set.
+    /// Since when.
     pub since: Timestamp,
     /// By whom.
     pub by: String,
-    /// Why.
+    /// Why, when somebody said.
     pub reason: Option<String>,
 }
 
@@ -182,11 +184,11 @@ pub trait Ledger: Send + Sync + 'static {
     /// Users who follow a feed, sorted.
     fn subscribers(&self, feed: FeedId) -> BoxFuture<'_, Result<Vec<UserId>, LedgerError>>;
 
-    /// The trading state; none when none was ever set.
-    fn trading_state(&self) -> BoxFuture<'_, Result<Option<TradingStateRecord>, LedgerError>>;
+    /// The trading state of every scope that was ever set.
+    fn trading_states(&self) -> BoxFuture<'_, Result<Vec<TradingStateRecord>, LedgerError>>;
 
-    /// Makes a trading state durable, and says which one the ledger holds afterwards: this one, unless one of a higher epoch,
-    /// or of the same epoch and tighter, was there before.
+    /// Makes the trading state of a scope durable, and says which one the ledger holds of that scope afterwards: this one,
+    /// unless one of a higher epoch, or of the same epoch and tighter, was there before.
     fn set_trading_state(&self, record: TradingStateRecord) -> BoxFuture<'_, Result<TradingStateRecord, LedgerError>>;
 
     /// Whether the ledger answers and takes writes. For health checks.
@@ -308,10 +310,11 @@ pub trait HotState: Send + Sync + 'static {
     /// Changes whenever somebody may have changed the trading state: look at the ledger now. A hint can be lost.
     fn hints(&self) -> watch::Receiver<u64>;
 
-    /// Keeps the trading state that the ledger holds, and gives the hint; an older epoch never replaces a newer one.
+    /// Keeps the trading state of everything that the ledger holds, and gives the hint; an older epoch never replaces a newer
+    /// one. Of a narrower scope there is only the hint.
     fn put_trading_state(&self, record: TradingStateRecord);
 
-    /// The newest trading state that is at hand.
+    /// The newest trading state of everything that is at hand.
     fn trading_state(&self) -> BoxFuture<'_, Option<TradingStateRecord>>;
 
     /// Keeps the newest committed snapshot of an account; an older version never replaces a newer one.

@@ -94,7 +94,7 @@ async fn preview_all(
 
 /// `None` when the step panics, as the real one would.
 fn preview_one(shared: &Shared, account: &Account, signal: &Arc<Signal>, subscribed: bool) -> Option<Preview> {
-    let context = shared.context(Some(&signal.symbol), None, subscribed);
+    let context = shared.context_of(signal, account.user, None, subscribed);
     let now = shared.clock.now();
     let input = Input::Signal(Arc::clone(signal));
     let (after, turn) = step_copy(shared, account, now, &input, &context)?;

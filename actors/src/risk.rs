@@ -116,7 +116,11 @@ impl Work {
     pub(crate) fn must_be_taken(&self) -> bool {
         match &self.request.task {
             Task::Step(input) => match input {
-                Input::Report(_) | Input::Look(_) | Input::CancelEntries | Input::SetQuarantine(_) => true,
+                Input::Report(_)
+                | Input::Look(_)
+                | Input::CancelEntries
+                | Input::CancelEntriesOf(_)
+                | Input::SetQuarantine(_) => true,
                 Input::Signal(_) | Input::Vetoed(_) | Input::SetLimits(_) | Input::SetTrading(_) => false,
             },
             Task::Arm => true,

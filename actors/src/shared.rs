@@ -10,9 +10,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use compact_str::CompactString;
 use nexus_engine::account::{Account, Context, Effect, Input};
-use nexus_engine::ids::{DecisionId, Symbol, Timestamp, UserId};
+use nexus_engine::gate::Reach;
+use nexus_engine::ids::{DecisionId, FeedId, Symbol, Timestamp, UserId};
 use nexus_engine::instrument::{Instrument, Mark};
+use nexus_engine::order::OrderRequest;
 use nexus_engine::protection::Watch;
+use nexus_engine::signal::Signal;
 use parking_lot::Mutex;
 use ractor::ActorRef;
 use tokio_util::sync::CancellationToken;
@@ -141,6 +144,19 @@ impl Shared {
         }
     }
 
+    /// The world as a signal finds it before one user: the gate is that of the scopes that cover what it would open.
+    pub(crate) fn context_of(&self, signal: &Signal, user: UserId, mark: Option<Mark>, subscribed: bool) -> Context {
+        let venue = self.instruments.get(&signal.symbol).map(|instrument| instrument.venue.clone());
+        let reach = Reach { user, feed: Some(signal.feed), symbol: signal.symbol.clone(), venue };
+        Context { gate: self.latch.gate_of(&reach), ..self.context(Some(&signal.symbol), mark, subscribed) }
+    }
+
+    /// What a stop can be about, of an order. None when nobody knows whose it is.
+    pub(crate) fn reach_of(&self, order: &OrderRequest) -> Option<Reach> {
+        let (user, feed) = self.owners.reach_of(order.id.decision)?;
+        Some(Reach { user, feed, symbol: order.symbol.clone(), venue: Some(order.venue.clone()) })
+    }
+
     /// The account of a user as the ledger holds it. What the hot state has of it is handed to the ledger, which alone can
     /// say whether it is true.
     pub(crate) async fn load_account(&self, user: UserId) -> Result<Option<Account>, LedgerError> {
@@ -225,26 +241,28 @@ pub(crate) struct Owners {
 #[derive(Clone, Copy)]
 struct Owner {
     user: UserId,
+    /// Whose signal; not known of what was recalled.
+    feed: Option<FeedId>,
     closed_at: Option<Timestamp>,
 }
 
 impl Owners {
     /// A decision was accepted for a user.
-    pub(crate) fn insert(&self, decision: DecisionId, user: UserId) {
-        self.map.lock().insert(decision, Owner { user, closed_at: None });
+    pub(crate) fn insert(&self, decision: DecisionId, user: UserId, feed: FeedId) {
+        self.map.lock().insert(decision, Owner { user, feed: Some(feed), closed_at: None });
     }
 
     /// Every lot of an account.
     pub(crate) fn insert_all(&self, account: &Account) {
         let mut map = self.map.lock();
         for lot in account.lots.values() {
-            map.insert(lot.decision, Owner { user: account.user, closed_at: lot.closed_at });
+            map.insert(lot.decision, Owner { user: account.user, feed: Some(lot.feed), closed_at: lot.closed_at });
         }
     }
 
     /// The ledger remembers whose it is: it had ended before this tree began, and is forgotten again after a while.
     pub(crate) fn recall(&self, decision: DecisionId, user: UserId, now: Timestamp) {
-        self.map.lock().entry(decision).or_insert(Owner { user, closed_at: Some(now) });
+        self.map.lock().entry(decision).or_insert(Owner { user, feed: None, closed_at: Some(now) });
     }
 
     /// A position ended; late reports still find it for a while.
@@ -257,6 +275,11 @@ impl Owners {
     /// Whose it is.
     pub(crate) fn find(&self, decision: DecisionId) -> Option<UserId> {
         self.map.lock().get(&decision).map(|owner| owner.user)
+    }
+
+    /// Whose it is, and whose signal it was.
+    fn reach_of(&self, decision: DecisionId) -> Option<(UserId, Option<FeedId>)> {
+        self.map.lock().get(&decision).map(|owner| (owner.user, owner.feed))
     }
 
     /// Users with an accepted decision that has not ended, sorted.

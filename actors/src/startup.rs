@@ -6,11 +6,12 @@
 //! were partly decided are finished. A venue that does not answer does not keep the others waiting: its questions go on in
 //! the background, and its orders count as exposure meanwhile.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
 use nexus_engine::account::{Account, Ask};
-use nexus_engine::gate::TradingState;
+use nexus_engine::gate::{Scope, TradingState};
 use nexus_engine::ids::{ClientOrderId, Leg, Timestamp, UserId};
 use nexus_engine::order::{News, Order};
 use tokio::sync::Semaphore;
@@ -22,7 +23,8 @@ use crate::attempt::{query_until_known, replay};
 use crate::commit::Approved;
 use crate::dispatcher::Dispatcher;
 use crate::engine::{GateStatus, Parts, StartError};
-use crate::kill_switch::{self, read_halt};
+use crate::halt;
+use crate::kill_switch;
 use crate::ports::{LedgerError, Simulation, Venue};
 use crate::reports::tell;
 use crate::risk::{Request, RiskError, Task};
@@ -35,45 +37,62 @@ use crate::{commit, schedule, venue};
 /// Accounts read, or reconciled, at once.
 const READS_AT_ONCE: usize = 64;
 
-/// The state that the latch will take: what `HALT` says, else what was persisted, else (a first start) active.
-pub(crate) async fn persisted_state(parts: &Parts) -> Result<GateStatus, StartError> {
+/// The states that the latch will take.
+pub(crate) struct Persisted {
+    /// Of everything: taken when the recovery is done.
+    pub(crate) everything: GateStatus,
+    /// Of narrower scopes: in force from the beginning.
+    pub(crate) others: Vec<GateStatus>,
+}
+
+/// What was persisted (on a first start, active), and what `HALT` says where that is tighter.
+pub(crate) async fn persisted_states(parts: &Parts) -> Result<Persisted, StartError> {
     std::fs::create_dir_all(&parts.settings.data_dir)?;
     let now = parts.clock.now();
-    let record = match parts.ledger.trading_state().await {
-        Ok(record) => record,
+    let said_by = |by: &str, state, reason| GateStatus {
+        scope: Scope::Everything,
+        state,
+        epoch: 1,
+        since: now,
+        reason,
+        by: by.to_owned(),
+    };
+    let records = match parts.ledger.trading_states().await {
+        Ok(records) => records,
         Err(LedgerError::Corrupt(what)) => {
             let reason = Some(format!("the persisted trading state is unreadable: {what}"));
-            return Ok(GateStatus {
-                state: TradingState::Halted,
-                epoch: 1,
-                since: now,
-                reason,
-                by: "start".to_owned(),
-            });
+            vec![said_by("start", TradingState::Halted, reason)]
         }
         Err(error) => return Err(error.into()),
     };
-    let persisted = record.map_or_else(
-        || GateStatus { state: TradingState::Active, epoch: 1, since: now, reason: None, by: "first start".to_owned() },
-        |r| GateStatus { state: r.state, epoch: r.epoch, since: r.since, reason: r.reason, by: r.by },
-    );
+    let mut states: BTreeMap<_, _> = records.into_iter().map(|record| (record.scope.clone(), record)).collect();
+    let everything = states.remove(&Scope::Everything);
+    let everything = everything.unwrap_or_else(|| said_by("first start", TradingState::Active, None));
+    let is_blind = parts.tenure.as_ref().is_some_and(Tenure::is_blind);
+    let everything = if is_blind { took_over_blind(everything, now) } else { everything };
+    states.insert(Scope::Everything, everything);
     // What cannot be read may be a HALT. To halt is better than not to start: what is open needs its protection.
-    let halt = read_halt(&parts.settings.data_dir, now).unwrap_or_else(|error| {
+    let halts = halt::read(&parts.settings.data_dir, now).unwrap_or_else(|error| {
         tracing::error!(%error, "HALT could not be looked for");
-        let reason = Some(format!("HALT could not be looked for: {error}"));
-        Some(GateStatus { state: TradingState::Halted, epoch: 0, since: now, reason, by: "HALT watch".to_owned() })
+        halt::unreadable(&error, now)
     });
-    let persisted =
-        if parts.tenure.as_ref().is_some_and(Tenure::is_blind) { took_over_blind(persisted, now) } else { persisted };
-    Ok(match halt {
-        // A stop that the ledger has as well.
-        Some(halt) if persisted.state >= halt.state && persisted.epoch >= halt.epoch => persisted,
-        // The tighter of both: a file may stop, and never loosen what is persisted.
-        Some(halt) => {
+    halts.stopped.into_iter().for_each(|halt| heed(&mut states, halt));
+    let everything = states.remove(&Scope::Everything);
+    let everything = everything.unwrap_or_else(|| said_by("start", TradingState::Halted, None));
+    Ok(Persisted { everything, others: states.into_values().collect() })
+}
+
+/// The tighter of what is persisted and what the file says: it may stop, and never loosen. A stop that the ledger has as well
+/// stays as the ledger has it.
+fn heed(states: &mut BTreeMap<Scope, GateStatus>, halt: GateStatus) {
+    let next = match states.get(&halt.scope) {
+        Some(persisted) if persisted.state >= halt.state && persisted.epoch >= halt.epoch => return,
+        Some(persisted) => {
             GateStatus { state: halt.state.max(persisted.state), epoch: halt.epoch.max(persisted.epoch + 1), ..halt }
         }
-        None => persisted,
-    })
+        None => GateStatus { epoch: halt.epoch.max(1), ..halt },
+    };
+    states.insert(next.scope.clone(), next);
 }
 
 /// The ledger was away between the former owner's last sign of life and now: a stop may have been pressed that it never heard
@@ -89,6 +108,7 @@ fn took_over_blind(persisted: GateStatus, now: Timestamp) -> GateStatus {
         since: now,
         reason: Some(reason.to_owned()),
         by: "takeover".to_owned(),
+        scope: Scope::Everything,
     }
 }
 
@@ -152,13 +172,13 @@ pub(crate) async fn recover(
         }
     }
     let unfinished = shared.ledger.unfinished_signals().await?;
-    let before = shared.latch.gate().epoch;
+    let before = shared.latch.status().epoch;
     if !shared.latch.open(before, target) {
         tracing::warn!("a stop came while starting; it stays in force");
     }
-    if shared.latch.gate().state != TradingState::Active {
-        // A stop that only HALT remembered is told to the ledger as well.
-        kill_switch::persist(shared, &shared.latch.status());
+    // A stop that only HALT remembered is told to the ledger as well.
+    for stopped in shared.latch.stopped() {
+        drop(kill_switch::persist(shared, &stopped));
     }
     let epoch = shared.latch.gate().epoch;
     send_entries(shared, wanted, epoch);

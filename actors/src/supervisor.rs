@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use compact_str::CompactString;
-use nexus_engine::gate::TradingState;
+use nexus_engine::gate::{Scope, TradingState};
 use parking_lot::Mutex;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 use tokio::sync::oneshot;
@@ -201,6 +201,7 @@ pub(crate) fn note_restart(shared: &Arc<Shared>, kind: &'static str) -> bool {
     let within = shared.restarts.note(kind);
     if !within && shared.latch.gate().state == TradingState::Active {
         let request = StopRequest {
+            scope: Scope::Everything,
             state: TradingState::Halted,
             by: "supervisor".to_owned(),
             reason: Some(format!("{kind} was restarted more than {INTENSITY_MAX} times in {INTENSITY_WINDOW:?}")),

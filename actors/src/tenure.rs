@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use nexus_engine::gate::TradingState;
+use nexus_engine::gate::{Scope, TradingState};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -164,8 +164,8 @@ fn lose(shared: &Shared, tenure: &Tenure) {
     );
     tenure.lost.store(true, Ordering::SeqCst);
     let reason = Some("another instance owns the accounts".to_owned());
-    let closed = shared.latch.close(TradingState::Halted, "lease", reason, shared.clock.now());
-    closed.sends.cancel();
+    shared.latch.close(&Scope::Everything, TradingState::Halted, "lease", reason, shared.clock.now());
+    shared.latch.drop_sends(&Scope::Everything);
     tenure.ended.cancel();
 }
 
@@ -209,11 +209,9 @@ pub(crate) async fn ensure_confirmed(shared: &Arc<Shared>) {
 async fn confirm(shared: &Arc<Shared>) {
     let Some(tenure) = &shared.tenure else { return };
     let asked = Instant::now();
-    match timeout(EPOCH_CONFIRMED_WITHIN, shared.ledger.trading_state()).await {
-        Ok(Ok(record)) => {
-            if let Some(record) = record {
-                obey(shared, &record);
-            }
+    match timeout(EPOCH_CONFIRMED_WITHIN, shared.ledger.trading_states()).await {
+        Ok(Ok(records)) => {
+            records.iter().for_each(|record| obey(shared, record));
             tenure.confirmed.advance(asked);
         }
         Ok(Err(LedgerError::Corrupt(what))) => {
@@ -237,8 +235,13 @@ fn halt(shared: &Arc<Shared>, by: &str, reason: String) {
         return;
     }
     let stopping = Arc::clone(shared);
-    let request =
-        StopRequest { state: TradingState::Halted, by: by.to_owned(), reason: Some(reason), cancel_open_orders: false };
+    let request = StopRequest {
+        scope: Scope::Everything,
+        state: TradingState::Halted,
+        by: by.to_owned(),
+        reason: Some(reason),
+        cancel_open_orders: false,
+    };
     shared.tracker.spawn(async move {
         kill_switch::stop(&stopping, request).await;
     });

@@ -117,8 +117,8 @@ impl Ledger for MemoryLedger {
         at_once(vec![UserId(feed.0)])
     }
 
-    fn trading_state(&self) -> BoxFuture<'_, Result<Option<TradingStateRecord>, LedgerError>> {
-        at_once(self.trading_state.lock().clone())
+    fn trading_states(&self) -> BoxFuture<'_, Result<Vec<TradingStateRecord>, LedgerError>> {
+        at_once(self.trading_state.lock().clone().into_iter().collect())
     }
 
     fn set_trading_state(&self, record: TradingStateRecord) -> BoxFuture<'_, Result<TradingStateRecord, LedgerError>> {

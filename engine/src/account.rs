@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
+use crate::gate::Scope;
 use crate::ids::{ClientOrderId, Day, DecisionId, Symbol, Timeframe, Timestamp, UserId};
 use crate::instrument::Currency;
 use crate::limits::Limits;
@@ -160,7 +161,8 @@ impl Account {
             Input::Vetoed(signal) => self.decide_vetoed(signal, &mut turn),
             Input::Report(report) => self.take_report(report, &mut turn),
             Input::Look(decision) => self.look(*decision, context, &mut turn),
-            Input::CancelEntries => self.cancel_entries(&mut turn),
+            Input::CancelEntries => self.cancel_entries(&Scope::Everything, &mut turn),
+            Input::CancelEntriesOf(scope) => self.cancel_entries(scope, &mut turn),
             Input::SetLimits(limits) => self.set_limits(limits, &mut turn),
             Input::SetTrading(enabled) => self.set_trading(*enabled, &mut turn),
             Input::SetQuarantine(quarantined) => self.set_quarantine(*quarantined, &mut turn),

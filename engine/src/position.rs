@@ -6,7 +6,8 @@
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{ClientOrderId, DecisionId, FeedId, Leg, SignalId, Symbol, Timeframe, Timestamp};
+use crate::gate::Reach;
+use crate::ids::{ClientOrderId, DecisionId, FeedId, Leg, SignalId, Symbol, Timeframe, Timestamp, UserId};
 use crate::order::Order;
 use crate::protection::Protection;
 use crate::signal::Side;
@@ -71,6 +72,12 @@ impl Lot {
         self.open.is_zero()
             && self.entry.status.is_terminal()
             && self.exits.iter().all(|exit| exit.status.is_terminal())
+    }
+
+    /// What a stop can be about, of a user's lot.
+    pub fn reach(&self, user: UserId) -> Reach {
+        let venue = Some(self.entry.venue.clone());
+        Reach { user, feed: Some(self.feed), symbol: self.symbol.clone(), venue }
     }
 
     /// The average price of the entry's fills; where it was sized while there are none.

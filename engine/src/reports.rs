@@ -7,6 +7,7 @@ use compact_str::CompactString;
 
 use crate::account::Account;
 use crate::decide::request;
+use crate::gate::Scope;
 use crate::ids::{ClientOrderId, Leg, Timestamp};
 use crate::order::{News, Order, OrderStatus, Plan, Report};
 use crate::position::Lot;
@@ -149,9 +150,10 @@ impl Account {
         }
     }
 
-    /// Asks for the cancellation of every entry that can still trade. Protection is never cancelled.
-    pub(crate) fn cancel_entries(&mut self, turn: &mut Turn) {
-        for lot in self.lots.values_mut() {
+    /// Asks for the cancellation of every entry in `scope` that can still trade. Protection is never cancelled.
+    pub(crate) fn cancel_entries(&mut self, scope: &Scope, turn: &mut Turn) {
+        let user = self.user;
+        for lot in self.lots.values_mut().filter(|lot| scope.covers(&lot.reach(user))) {
             lot.request_cancel(turn);
         }
     }

@@ -9,7 +9,7 @@ use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
 use crate::account::LedgerRisk;
-use crate::gate::Gate;
+use crate::gate::{Gate, Scope};
 use crate::ids::{ClientOrderId, Day, DecisionId, FeedId, SignalId, Symbol, Timeframe, Timestamp, UserId};
 use crate::instrument::{Instrument, Mark};
 use crate::limits::Limits;
@@ -33,6 +33,8 @@ pub enum Input {
     Look(DecisionId),
     /// An emergency stop: ask for the cancellation of every working entry.
     CancelEntries,
+    /// The same for the entries that a narrower stop covers.
+    CancelEntriesOf(Scope),
     /// A person changed the limits.
     SetLimits(Limits),
     /// A person enabled or disabled the user's trading.

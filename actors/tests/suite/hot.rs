@@ -6,7 +6,7 @@ use std::time::Duration;
 use nexus_actors::engine::{Engine, SignalAnswer, SubmitError};
 use nexus_actors::ports::LedgerError;
 use nexus_engine::account::Account;
-use nexus_engine::gate::TradingState;
+use nexus_engine::gate::{Scope, TradingState};
 use nexus_engine::signal::{Side, Signal};
 use nexus_engine::units::Money;
 
@@ -84,7 +84,7 @@ async fn each_trading_state_that_is_durable_is_told_with_a_hint() {
     assert!(stopped.persisted);
     assert_eq!(world.hot.state.lock().as_ref(), world.ledger.state().as_ref());
     assert_eq!(hints(), 1);
-    let resumed = engine.resume("ann".to_owned(), None).await.unwrap();
+    let resumed = engine.resume(Scope::Everything, "ann".to_owned(), None).await.unwrap();
     let told = world.hot.state.lock().clone().unwrap();
     assert_eq!((told.state, told.epoch), (TradingState::Active, resumed.epoch));
     assert_eq!(hints(), 2);

@@ -12,6 +12,7 @@ use nexus_actors::ports::{
     TurnRecord, UnfinishedSignal,
 };
 use nexus_engine::account::{Account, Decision, Event, Input, Verdict};
+use nexus_engine::gate::Scope;
 use nexus_engine::ids::{DecisionId, FeedId, SignalId, UserId};
 use nexus_engine::order::OrderStatus;
 use parking_lot::Mutex;
@@ -34,7 +35,7 @@ struct Tables {
     decisions: BTreeMap<DecisionId, Decision>,
     signals: BTreeMap<SignalId, SignalRecord>,
     subscribers: HashMap<FeedId, Vec<UserId>>,
-    state: Option<TradingStateRecord>,
+    states: BTreeMap<Scope, TradingStateRecord>,
     /// When several processes can reach it.
     lease: Option<HeldLease>,
     away: bool,
@@ -210,7 +211,7 @@ impl MemoryLedger {
     pub fn contents(&self) -> String {
         let tables = self.tables.lock();
         let accounts: BTreeMap<_, _> = tables.accounts.iter().collect();
-        format!("{accounts:#?}\n{:#?}\n{:#?}\n{:?}", tables.decisions, tables.signals, tables.state)
+        format!("{accounts:#?}\n{:#?}\n{:#?}\n{:?}", tables.decisions, tables.signals, tables.states)
     }
 
     /// Orders of which it is not known whether the venue has them, or that have not left yet.
@@ -222,7 +223,11 @@ impl MemoryLedger {
     }
 
     pub fn state(&self) -> Option<TradingStateRecord> {
-        self.tables.lock().state.clone()
+        self.state_of(&Scope::Everything)
+    }
+
+    pub fn state_of(&self, scope: &Scope) -> Option<TradingStateRecord> {
+        self.tables.lock().states.get(scope).cloned()
     }
 
     pub fn record(&self, record: SignalRecord) {
@@ -400,7 +405,7 @@ impl Ledger for MemoryLedger {
         .boxed()
     }
 
-    fn trading_state(&self) -> BoxFuture<'_, Result<Option<TradingStateRecord>, LedgerError>> {
+    fn trading_states(&self) -> BoxFuture<'_, Result<Vec<TradingStateRecord>, LedgerError>> {
         async move {
             self.check()?;
             let tables = self.tables.lock();
@@ -410,7 +415,7 @@ impl Ledger for MemoryLedger {
             if tables.corrupt_state {
                 return Err(LedgerError::Corrupt("not a state".to_owned()));
             }
-            Ok(tables.state.clone())
+            Ok(tables.states.values().cloned().collect())
         }
         .boxed()
     }
@@ -420,9 +425,9 @@ impl Ledger for MemoryLedger {
             self.write_time().await;
             self.check_room()?;
             let mut tables = self.tables.lock();
-            let held = tables.state.take().filter(|old| (old.epoch, old.state) > (record.epoch, record.state));
-            let held = held.unwrap_or(record);
-            tables.state = Some(held.clone());
+            let held = tables.states.remove(&record.scope);
+            let held = held.filter(|old| (old.epoch, old.state) > (record.epoch, record.state)).unwrap_or(record);
+            tables.states.insert(held.scope.clone(), held.clone());
             Ok(held)
         }
         .boxed()

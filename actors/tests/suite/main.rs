@@ -8,6 +8,7 @@ mod ledger;
 mod preview;
 mod router;
 mod stops;
+mod scopes;
 mod storms;
 mod tenure;
 mod venue;

@@ -7,6 +7,7 @@ use nexus_actors::engine::{Engine, SubmitError};
 use nexus_actors::ports::Clock;
 use nexus_actors::preview::{Preview, SignalPreview};
 use nexus_engine::account::{Decision, Input, Verdict};
+use nexus_engine::gate::Scope;
 use nexus_engine::headroom::Headroom;
 use nexus_engine::ids::Timestamp;
 use nexus_engine::rules::Refusal;
@@ -121,7 +122,7 @@ async fn a_preview_sees_the_gate_the_market_the_subscription_and_the_day() {
     let (left_now, would_be_left) = (&halted.previews[0].left, &today.previews[0].left);
     assert_eq!(left_now.timeframe_trades, would_be_left.timeframe_trades + 1);
     assert!(left_now.daily_loss > would_be_left.daily_loss);
-    engine.resume("ann".to_owned(), None).await.unwrap();
+    engine.resume(Scope::Everything, "ann".to_owned(), None).await.unwrap();
 
     let day = 86_400_000_000;
     world.mark(&engine, "1.08490", "1.08500").await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use nexus_actors::engine::{Engine, ResumeError, StopRequest};
 use nexus_actors::ports::{Ledger, TradingStateRecord};
 use nexus_engine::account::Account;
-use nexus_engine::gate::TradingState;
+use nexus_engine::gate::{Scope, TradingState};
 use nexus_engine::ids::ClientOrderId;
 use nexus_engine::order::OrderStatus;
 use nexus_engine::units::Money;
@@ -50,7 +50,7 @@ async fn no_entry_is_written_after_a_stop_has_answered() {
         tokio::time::sleep(Duration::from_millis(5)).await;
         assert_eq!(entries(&world), at_stop, "round {round}");
         cut_short += usize::from(at_stop > before && at_stop < before + 32);
-        engine.resume("ann".to_owned(), None).await.unwrap();
+        engine.resume(Scope::Everything, "ann".to_owned(), None).await.unwrap();
     }
     for n in 1..=4 {
         world.ledger.account(user(n)).check().unwrap();
@@ -118,7 +118,7 @@ async fn a_stop_works_and_is_remembered_without_the_ledger_and_a_resume_needs_it
     let answer = engine.stop(stop()).await;
     assert!(!answer.persisted);
     assert!(world.directory.path().join("HALT").exists());
-    let refused = engine.resume("ann".to_owned(), None).await.unwrap_err();
+    let refused = engine.resume(Scope::Everything, "ann".to_owned(), None).await.unwrap_err();
     assert!(matches!(refused, ResumeError::NotDurable(_)), "{refused:?}");
     assert_eq!(engine.status().gate.state, TradingState::Halted);
     assert!(world.directory.path().join("HALT").exists());
@@ -128,6 +128,7 @@ async fn a_stop_works_and_is_remembered_without_the_ledger_and_a_resume_needs_it
         .await;
     // A ledger restored from before the stop does not re-arm: HALT says no.
     let older = TradingStateRecord {
+        scope: Scope::Everything,
         state: TradingState::Active,
         epoch: 99,
         since: START,
@@ -138,7 +139,7 @@ async fn a_stop_works_and_is_remembered_without_the_ledger_and_a_resume_needs_it
     world.ledger.set_trading_state(older).await.unwrap();
     let engine = world.start().await;
     assert_eq!(engine.status().gate.state, TradingState::Halted);
-    let resumed = engine.resume("ann".to_owned(), Some("looked".to_owned())).await.unwrap();
+    let resumed = engine.resume(Scope::Everything, "ann".to_owned(), Some("looked".to_owned())).await.unwrap();
     assert!(resumed.epoch > 99);
     assert!(!world.directory.path().join("HALT").exists());
     assert_eq!(world.ledger.state().unwrap().state, TradingState::Active);
@@ -164,7 +165,7 @@ async fn a_halt_file_written_by_hand_stops_and_its_removal_opens_nothing() {
     std::fs::remove_file(&halt).unwrap();
     let refused = engine.submit(world.signal("a")).await.unwrap();
     assert_eq!(reasons(&refused.decisions[0]), ["trading_halted"]);
-    engine.resume("ann".to_owned(), None).await.unwrap();
+    engine.resume(Scope::Everything, "ann".to_owned(), None).await.unwrap();
     assert_eq!(engine.status().gate.state, TradingState::Active);
 }
 
@@ -212,7 +213,14 @@ async fn a_disk_that_hangs_does_not_keep_a_stop_from_answering() {
 async fn what_is_persisted_is_in_force_after_a_restart_and_what_is_unreadable_halts() {
     for state in [TradingState::Halted, TradingState::Reducing] {
         let world = World::new(1);
-        let record = TradingStateRecord { state, epoch: 5, since: START, by: "ann".to_owned(), reason: None };
+        let record = TradingStateRecord {
+            scope: Scope::Everything,
+            state,
+            epoch: 5,
+            since: START,
+            by: "ann".to_owned(),
+            reason: None,
+        };
         world.ledger.set_trading_state(record).await.unwrap();
         let engine = world.start().await;
         assert_eq!((engine.status().gate.state, engine.status().gate.epoch), (state, 5));
@@ -221,8 +229,14 @@ async fn what_is_persisted_is_in_force_after_a_restart_and_what_is_unreadable_ha
     }
     // A file that says less than what is persisted loosens nothing.
     let world = World::new(1);
-    let record =
-        TradingStateRecord { state: TradingState::Halted, epoch: 5, since: START, by: "ann".to_owned(), reason: None };
+    let record = TradingStateRecord {
+        scope: Scope::Everything,
+        state: TradingState::Halted,
+        epoch: 5,
+        since: START,
+        by: "ann".to_owned(),
+        reason: None,
+    };
     world.ledger.set_trading_state(record).await.unwrap();
     std::fs::write(world.directory.path().join("HALT"), "state: reducing\nepoch: 9\n").unwrap();
     assert_eq!(world.start().await.status().gate.state, TradingState::Halted);
@@ -240,10 +254,10 @@ async fn a_resume_waits_for_its_hold() {
     world.settings.resume_hold = Duration::from_millis(1_500);
     let engine = world.start().await;
     engine.stop(stop()).await;
-    let refused = engine.resume("ann".to_owned(), None).await.unwrap_err();
+    let refused = engine.resume(Scope::Everything, "ann".to_owned(), None).await.unwrap_err();
     let ResumeError::Hold(wait) = refused else { panic!("{refused:?}") };
     tokio::time::sleep(wait).await;
-    engine.resume("ann".to_owned(), None).await.unwrap();
+    engine.resume(Scope::Everything, "ann".to_owned(), None).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -253,7 +267,8 @@ async fn a_stop_that_comes_while_a_resume_is_made_durable_wins() {
     engine.stop(stop()).await;
     world.ledger.set_slow(Duration::from_millis(50));
     // Polled in this order: the resume has claimed its epoch and waits for the ledger when the stop comes.
-    let (resumed, stopped) = tokio::join!(engine.resume("ann".to_owned(), None), engine.stop(stop()));
+    let (resumed, stopped) =
+        tokio::join!(engine.resume(Scope::Everything, "ann".to_owned(), None), engine.stop(stop()));
     assert_eq!(resumed.unwrap_err(), ResumeError::Overtaken);
     assert_eq!(engine.status().gate.epoch, stopped.epoch);
     assert_eq!(engine.status().gate.state, TradingState::Halted);
@@ -270,7 +285,7 @@ async fn an_entry_approved_before_a_stop_does_not_leave_after_the_resume() {
     world.venue.unreachable.store(true, Ordering::SeqCst);
     let entry = entry_of(&engine.submit(world.signal("a")).await);
     engine.stop(StopRequest { cancel_open_orders: false, ..stop() }).await;
-    engine.resume("ann".to_owned(), None).await.unwrap();
+    engine.resume(Scope::Everything, "ann".to_owned(), None).await.unwrap();
     world.venue.unreachable.store(false, Ordering::SeqCst);
     let ended = |account: &Account| account.lots[&entry.decision].entry.status == OrderStatus::Cancelled;
     world.until_account(user(1), "it is given up", ended).await;
@@ -327,7 +342,7 @@ async fn an_entry_of_an_earlier_run_does_not_leave_after_a_stop_and_a_resume() {
     // Its venue does not answer until somebody has stopped and resumed.
     let engine = world.start().await;
     engine.stop(StopRequest { cancel_open_orders: false, ..stop() }).await;
-    engine.resume("ann".to_owned(), None).await.unwrap();
+    engine.resume(Scope::Everything, "ann".to_owned(), None).await.unwrap();
     world.venue.unreachable.store(false, Ordering::SeqCst);
     let ended = |account: &Account| account.lots[&entry.decision].entry.status == OrderStatus::Cancelled;
     world.until_account(user(1), "it is given up", ended).await;

@@ -7,7 +7,7 @@ use nexus_actors::engine::{Engine, Parts};
 use nexus_actors::ports::{Ledger, TradingStateRecord};
 use nexus_actors::tenure::{StandingBy, Tenure, stand_by};
 use nexus_engine::account::Account;
-use nexus_engine::gate::TradingState;
+use nexus_engine::gate::{Scope, TradingState};
 use nexus_engine::order::OrderStatus;
 use tokio::time::Instant;
 
@@ -35,7 +35,14 @@ async fn owner(world: &World, term: Duration) -> Engine {
 }
 
 fn record(state: TradingState, epoch: u64) -> TradingStateRecord {
-    TradingStateRecord { state, epoch, since: START, by: "elsewhere".to_owned(), reason: None }
+    TradingStateRecord {
+        scope: Scope::Everything,
+        state,
+        epoch,
+        since: START,
+        by: "elsewhere".to_owned(),
+        reason: None,
+    }
 }
 
 /// Time for whatever wrongly leaves to do so; nothing tells that nothing will.
@@ -174,7 +181,7 @@ async fn a_stop_that_is_written_elsewhere_is_obeyed_and_a_resume_is_not() {
     world.ledger.set_trading_state(record(TradingState::Active, epoch + 7)).await.unwrap();
     a_while().await;
     assert_eq!(engine.status().gate.state, TradingState::Halted, "only a person resumes, here");
-    let resumed = engine.resume("ann".to_owned(), None).await.unwrap();
+    let resumed = engine.resume(Scope::Everything, "ann".to_owned(), None).await.unwrap();
     assert!(resumed.epoch > epoch + 7, "what is stated here outranks it: {resumed:?}");
     assert_eq!(world.ledger.state().unwrap().epoch, resumed.epoch);
 }

@@ -13,7 +13,7 @@ use nexus_actors::ports::{
     ArmedWindow, Clock, HotState, KeptAnswer, LoginFailures, Presence, Probe, Step, TradingStateRecord,
 };
 use nexus_engine::account::{Account, Decision, Input, Verdict};
-use nexus_engine::gate::TradingState;
+use nexus_engine::gate::{Scope, TradingState};
 use nexus_engine::ids::{ClientOrderId, FeedId, SignalId, Symbol, Timeframe, Timestamp, UserId};
 use nexus_engine::instrument::{Instrument, Mark};
 use nexus_engine::limits::Limits;
@@ -306,7 +306,13 @@ impl World {
 }
 
 pub fn stop() -> StopRequest {
-    StopRequest { state: TradingState::Halted, by: "ann".to_owned(), reason: None, cancel_open_orders: true }
+    StopRequest {
+        scope: Scope::Everything,
+        state: TradingState::Halted,
+        by: "ann".to_owned(),
+        reason: None,
+        cancel_open_orders: true,
+    }
 }
 
 /// Polls until there is an answer; a test that waits ten seconds has failed.

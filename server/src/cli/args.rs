@@ -75,18 +75,54 @@ pub(crate) struct ClientArgs {
 pub(crate) struct StopArgs {
     #[command(flatten)]
     pub(crate) client: ClientArgs,
+    #[command(flatten)]
+    pub(crate) scope: ScopeArgs,
     /// Why
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: Option<String>,
+    /// Allow what shrinks a position, instead of protective exits alone
+    #[arg(long, conflicts_with = "local")]
+    pub(crate) reducing: bool,
+    /// Leave working entries at their venues
+    #[arg(long, conflicts_with = "local")]
+    pub(crate) keep_open_orders: bool,
     /// Write NEXUS_DATA_DIR/HALT instead of asking the engine: needs no sign-in, no network and no running engine
     #[arg(long, conflicts_with = "url")]
     pub(crate) local: bool,
+}
+
+/// What a stop or a resume is about; everything when nothing is named.
+#[derive(Debug, Default, Args)]
+#[group(id = "ScopeArgs", multiple = false)]
+pub(crate) struct ScopeArgs {
+    /// Only what this feed signals: its name or id
+    #[arg(long, value_name = "FEED")]
+    pub(crate) feed: Option<String>,
+    /// Only what trades this symbol
+    #[arg(long, value_name = "SYMBOL")]
+    pub(crate) symbol: Option<String>,
+    /// Only what trades at this venue
+    #[arg(long, value_name = "VENUE")]
+    pub(crate) venue: Option<String>,
+    /// Only what this user trades: a name or id
+    #[arg(long, value_name = "USER")]
+    pub(crate) user: Option<String>,
+}
+
+impl ScopeArgs {
+    /// The kind and the name of what was named.
+    pub(crate) fn named(&self) -> Option<(&'static str, &str)> {
+        let kinds = [("feed", &self.feed), ("symbol", &self.symbol), ("venue", &self.venue), ("user", &self.user)];
+        kinds.into_iter().find_map(|(kind, name)| Some((kind, name.as_deref()?)))
+    }
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ResumeArgs {
     #[command(flatten)]
     pub(crate) client: ClientArgs,
+    #[command(flatten)]
+    pub(crate) scope: ScopeArgs,
     /// Why
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: Option<String>,
@@ -338,6 +374,9 @@ mod tests {
             "status --json --url http://127.0.0.1:9000",
             "stop --reason drill",
             "stop --local --reason drill --json",
+            "stop --symbol EURUSD --reducing --keep-open-orders",
+            "stop --local --user 00000000-0000-0000-0000-000000000001",
+            "resume --feed breakout",
             "resume",
             "user add ann --equity 500",
             "user list --json",
@@ -368,6 +407,8 @@ mod tests {
             "serve --json",
             "stop --flatten",
             "stop --local --url http://127.0.0.1:1",
+            "stop --symbol EURUSD --user ann",
+            "stop --local --reducing",
             "user",
             "user add",
             "user add ann --role god",

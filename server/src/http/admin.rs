@@ -7,24 +7,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use nexus_actors::engine::StopRequest;
+use nexus_actors::engine::{Engine, StopRequest};
+use nexus_engine::gate::Scope;
+use tokio::time::timeout;
 
 use super::app::{App, to_the_end};
 use super::body::{self, OptionalJson};
 use super::extract::{Admin, StoppingAdmin};
 use super::problem::Problem;
-use crate::wire::admin::{ResumeAnswerBody, ResumeBody, Stop, StopAnswerBody, StopBody};
+use crate::wire::admin::{ResumeAnswerBody, ResumeBody, Stop, StopAnswerBody, StopBody, StopsBody};
 
 /// The most bytes of a stop's body that are looked at.
 const STOP_BYTES_MAX: usize = 64 * 1024;
 /// How long a stop waits for its body.
 const STOP_BODY_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long an answer waits to hear whether an id names anybody.
+const LOOK_UP_WITHIN: Duration = Duration::from_millis(500);
 
-/// Stops all new exposure
+/// Stops all new exposure, or that of one feed, symbol, venue or user
 ///
-/// When this answers, no byte of a new-exposure order leaves the engine until a person resumes. Works with any
-/// Content-Type, with an empty body, and with one that cannot be read: then everything is stopped. Working entries are
-/// cancelled, protection never is. May be repeated.
+/// When this answers, no byte of a new-exposure order of that scope leaves the engine until a person resumes it. Works with any
+/// Content-Type, with an empty body, and with one that cannot be read or names what is not known: then everything is stopped.
+/// Working entries of the scope are cancelled, protection never is. May be repeated.
 #[utoipa::path(
     post, path = "/admin/emergency-stop", tag = "Kill switch",
     request_body(content = Option<StopBody>, description = "May be absent"),
@@ -41,18 +45,62 @@ pub async fn emergency_stop(
             Ok(body) => Stop::read(&body),
             Err(_) => Stop::everything("the body did not arrive whole, in time and within its bounds"),
         };
-        let Stop { state, reason, cancel_open_orders, warnings } = stop;
-        tracing::warn!(by = admin.name, state = state.as_str(), reason, "an emergency stop was asked for");
-        let request = StopRequest { state, by: admin.name, reason, cancel_open_orders };
+        let Stop { scope, state, reason, cancel_open_orders, mut warnings } = known_to(&app.engine, stop);
+        tracing::warn!(by = admin.name, %scope, state = state.as_str(), reason, "an emergency stop was asked for");
+        let request = StopRequest { scope: scope.clone(), state, by: admin.name, reason, cancel_open_orders };
         let answer = app.engine.stop(request).await;
+        warnings.extend(unknown(&app, &scope).await);
         Ok(axum::Json(StopAnswerBody::of(answer, warnings)))
     })
     .await
 }
 
+/// A stop of a symbol or venue that the engine does not have is a slip: everything is stopped.
+fn known_to(engine: &Engine, stop: Stop) -> Stop {
+    let is_known = match &stop.scope {
+        Scope::Symbol(symbol) => engine.instrument(symbol).is_some(),
+        Scope::Venue(venue) => engine.status().venues.contains_key(venue.as_str()),
+        Scope::Everything | Scope::Feed(_) | Scope::User(_) => true,
+    };
+    if is_known {
+        stop
+    } else {
+        let why = format!("there is no {}", stop.scope);
+        stop.widened(&why)
+    }
+}
+
+/// Asked after the stop, which does not wait for the ledger: whether an id names anybody.
+async fn unknown(app: &App, scope: &Scope) -> Option<String> {
+    let found = async {
+        match scope {
+            Scope::Feed(feed) => app.directory.feed(*feed).await.map(|feed| feed.is_some()),
+            Scope::User(user) => app.directory.user(*user).await.map(|user| user.is_some()),
+            Scope::Everything | Scope::Symbol(_) | Scope::Venue(_) => Ok(true),
+        }
+    };
+    match timeout(LOOK_UP_WITHIN, found).await {
+        Ok(Ok(true)) => None,
+        Ok(Ok(false)) => Some(format!("there is no {scope}; it is stopped all the same, and nothing else is")),
+        Ok(Err(_)) | Err(_) => Some(format!("the ledger does not say whether there is a {scope}")),
+    }
+}
+
+/// Shows what is stopped
+///
+/// Every stop that is in force, of everything and of less.
+#[utoipa::path(
+    get, path = "/admin/stops", tag = "Kill switch",
+    responses((status = 200, description = "What is stopped", body = StopsBody)),
+    security(("token" = []))
+)]
+pub async fn stops(State(app): State<Arc<App>>, Admin(_admin): Admin) -> axum::Json<StopsBody> {
+    axum::Json(StopsBody::of(app.engine.status()))
+}
+
 /// Resumes trading
 ///
-/// Refused within the hold after a stop (409 with Retry-After), and when another stop comes meanwhile (409).
+/// Lifts the stop of everything, or that of the scope that is named; other stops stay in force. Refused within the hold after a stop (409 with Retry-After), and when another stop comes meanwhile (409).
 #[utoipa::path(
     post, path = "/admin/emergency-resume", tag = "Kill switch",
     request_body(content = Option<ResumeBody>, description = "May be absent"),
@@ -67,14 +115,13 @@ pub async fn emergency_resume(
     Admin(admin): Admin,
     OptionalJson(body): OptionalJson<ResumeBody>,
 ) -> Result<axum::Json<ResumeAnswerBody>, Problem> {
-    if body.scope.as_deref().is_some_and(|scope| scope != "global") {
-        let message = "scope must be global: scopes are not in this release, and trading is still stopped";
-        return Err(Problem::invalid_field("scope", "not_in_this_release", message));
-    }
+    let scope = body.scope.unwrap_or_default().read();
+    let scope = scope.map_err(|why| Problem::invalid_field("scope", "invalid", why))?;
     to_the_end(async move {
         let by = admin.name;
-        tracing::warn!(by, reason = body.reason, "a resume was asked for");
-        Ok(axum::Json(ResumeAnswerBody::of(app.engine.resume(by, body.reason).await?)))
+        tracing::warn!(by, %scope, reason = body.reason, "a resume was asked for");
+        let gate = app.engine.resume(scope, by, body.reason).await?;
+        Ok(axum::Json(ResumeAnswerBody::of(gate, app.engine.status())))
     })
     .await
 }

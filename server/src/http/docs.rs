@@ -168,7 +168,7 @@ mod tests {
         let document: Value = serde_json::from_slice(&document_json()).expect("JSON");
         assert!(document["openapi"].as_str().expect("a version").starts_with("3.1"));
         let paths = document["paths"].as_object().expect("paths");
-        assert_eq!(paths.len(), 28);
+        assert_eq!(paths.len(), 29);
         let submit = &paths["/api/v1/signals"]["post"];
         for status in ["200", "202", "207", "400", "401", "403", "408", "409", "413", "415", "422", "429", "503"] {
             assert!(submit["responses"][status].is_object(), "{status}");

@@ -54,6 +54,7 @@ fn describe() {
     metrics::describe_histogram!("nexus_http_request_seconds", "Seconds from the end of the headers to the answer");
     metrics::describe_counter!("nexus_logins_total", "Logins, by outcome");
     metrics::describe_counter!("nexus_connections_refused_total", "Connections closed because too many were open");
+    metrics::describe_gauge!("nexus_scopes_stopped", "Feeds, symbols, venues and users that are stopped");
     metrics::describe_gauge!("nexus_trading_state", "1 for the trading state in force, 0 for the others");
     metrics::describe_gauge!("nexus_epoch", "The epoch of the trading state");
     metrics::describe_gauge!("nexus_ledger_up", "Whether the ledger answered last");
@@ -96,6 +97,7 @@ fn observe(app: &App) {
         metrics::gauge!("nexus_trading_state", "state" => state.as_str()).set(one(status.gate.state == state));
     }
     // Epochs count a person's acts: far below where a double loses whole numbers.
+    metrics::gauge!("nexus_scopes_stopped").set(u32::try_from(status.stopped.len()).map_or(f64::INFINITY, f64::from));
     metrics::gauge!("nexus_epoch").set(u32::try_from(status.gate.epoch).map_or(f64::INFINITY, f64::from));
     metrics::gauge!("nexus_ledger_up").set(one(status.ledger_up));
     metrics::gauge!("nexus_hot_state_up").set(one(status.hot_state_up));

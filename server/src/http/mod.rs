@@ -65,6 +65,7 @@ pub fn api() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(feeds::subscribe, feeds::unsubscribe))
         .routes(routes!(admin::emergency_stop))
         .routes(routes!(admin::emergency_resume))
+        .routes(routes!(admin::stops))
         .routes(routes!(health::health))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))

@@ -28,7 +28,7 @@ pub async fn risk_status(
     Owner(user): Owner,
 ) -> Result<axum::Json<RiskStatusBody>, Problem> {
     let account = app.engine.account(user).await?.ok_or_else(|| Problem::not_found("user"))?;
-    let state = app.engine.status().gate.state;
+    let state = app.engine.state_of_user(user);
     let body = RiskStatusBody::of(&account, state, app.clock.now().day(), |symbol| app.engine.mark(symbol));
     Ok(axum::Json(body))
 }

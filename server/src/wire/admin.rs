@@ -3,8 +3,8 @@
 //! A stop is read so that nothing in its body can keep it from stopping: what cannot be read, or is not understood,
 //! stops everything. A resume is read like any other body.
 
-use nexus_actors::engine::{GateStatus, StopAnswer};
-use nexus_engine::gate::TradingState;
+use nexus_actors::engine::{EngineStatus, GateStatus, StopAnswer};
+use nexus_engine::gate::{Scope, TradingState};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -12,6 +12,51 @@ use super::{json, time};
 
 /// The longest reason that is kept, in characters; a longer one is cut.
 const REASON_CHARS_MAX: usize = 500;
+
+/// What a stop covers: `"global"`, or one thing by its id or name.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = Scope, example = json!({"symbol": "EURUSD"}))]
+pub enum ScopeBody {
+    /// Everything.
+    #[default]
+    Global,
+    /// Whatever trades at the venue of this name.
+    Venue(String),
+    /// Whatever trades this symbol.
+    Symbol(String),
+    /// Whatever the feed of this id signals.
+    Feed(String),
+    /// Whatever the user of this id trades.
+    User(String),
+}
+
+impl ScopeBody {
+    /// The scope; in words, why there is none.
+    pub fn read(&self) -> Result<Scope, String> {
+        let parse =
+            |kind, name: &str| Scope::parse(kind, name).map_err(|_| format!("{name:?} is not the name of a {kind}"));
+        match self {
+            Self::Global => Ok(Scope::Everything),
+            Self::Venue(name) => parse("venue", name),
+            Self::Symbol(name) => parse("symbol", name),
+            Self::Feed(id) => parse("feed", id),
+            Self::User(id) => parse("user", id),
+        }
+    }
+}
+
+impl From<&Scope> for ScopeBody {
+    fn from(scope: &Scope) -> Self {
+        match scope {
+            Scope::Everything => Self::Global,
+            Scope::Venue(_) => Self::Venue(scope.name()),
+            Scope::Symbol(_) => Self::Symbol(scope.name()),
+            Scope::Feed(_) => Self::Feed(scope.name()),
+            Scope::User(_) => Self::User(scope.name()),
+        }
+    }
+}
 
 /// What to stop. May be empty or absent: then everything.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize, ToSchema)]
@@ -28,13 +73,15 @@ pub struct StopBody {
     pub freeze_exits: Option<bool>,
     /// Allows orders that shrink a position, instead of none.
     pub reducing: Option<bool>,
-    /// `global`. Any other scope stops everything, and the answer says so.
-    pub scope: Option<String>,
+    /// What to stop; everything when absent, or when nothing of that name is known.
+    pub scope: Option<ScopeBody>,
 }
 
 /// What a stop was understood to ask for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Stop {
+    /// What.
+    pub scope: Scope,
     /// `Halted` or `Reducing`.
     pub state: TradingState,
     /// Why.
@@ -49,11 +96,19 @@ impl Stop {
     /// Everything, because what was asked for is not known.
     pub fn everything(why: &str) -> Self {
         Self {
+            scope: Scope::Everything,
             state: TradingState::Halted,
             reason: None,
             cancel_open_orders: true,
             warnings: vec![format!("{why}; everything was stopped")],
         }
+    }
+
+    /// The same stop of everything: what was to be stopped is not known.
+    pub fn widened(self, why: &str) -> Self {
+        let mut wide = Self { reason: self.reason, ..Self::everything(why) };
+        wide.warnings.extend(self.warnings);
+        wide
     }
 
     /// Reads the body of a stop. Never fails: what cannot be read stops everything.
@@ -71,22 +126,23 @@ impl Stop {
 impl From<StopBody> for Stop {
     fn from(body: StopBody) -> Self {
         let mut warnings = Vec::new();
-        let is_global = body.scope.as_deref().is_none_or(|scope| scope == "global");
-        if !is_global {
-            warnings.push("scopes are not in this release; everything was stopped".to_owned());
-        }
+        let scope = body.scope.unwrap_or_default().read();
         if body.flatten == Some(true) {
             warnings.push("flatten is not in this release; open positions keep their stops".to_owned());
         }
         if body.freeze_exits == Some(true) {
             warnings.push("freeze_exits is not in this release; protective exits may still leave".to_owned());
         }
-        let is_reducing = body.reducing == Some(true) && is_global;
-        Self {
-            state: if is_reducing { TradingState::Reducing } else { TradingState::Halted },
+        let stop = Self {
+            scope: Scope::Everything,
+            state: if body.reducing == Some(true) { TradingState::Reducing } else { TradingState::Halted },
             reason: body.reason.map(|reason| reason.chars().take(REASON_CHARS_MAX).collect()),
-            cancel_open_orders: body.cancel_open_orders.unwrap_or(true) || !is_global,
+            cancel_open_orders: body.cancel_open_orders.unwrap_or(true),
             warnings,
+        };
+        match scope {
+            Ok(scope) => Self { scope, ..stop },
+            Err(why) => stop.widened(&why),
         }
     }
 }
@@ -95,6 +151,8 @@ impl From<StopBody> for Stop {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = StopAnswer)]
 pub struct StopAnswerBody {
+    /// What is stopped.
+    pub scope: ScopeBody,
     /// The state in force.
     #[schema(example = "halted")]
     pub state: &'static str,
@@ -133,6 +191,7 @@ impl StopAnswerBody {
     /// Shows what a stop did. This release runs as one instance, and that one has just answered.
     pub fn of(answer: StopAnswer, warnings: Vec<String>) -> Self {
         Self {
+            scope: (&answer.scope).into(),
             state: answer.state.as_str(),
             epoch: answer.epoch,
             engaged_at: time::format(answer.engaged_at),
@@ -156,14 +215,16 @@ pub struct ResumeBody {
     /// A one-time password. Nobody can enrol one in this release, so what is sent is not looked at.
     #[serde(rename = "totp")]
     pub _totp: Option<String>,
-    /// `global`; other scopes are not in this release.
-    pub scope: Option<String>,
+    /// What to resume; what was stopped of everything when absent. Each stop is lifted by its own scope.
+    pub scope: Option<ScopeBody>,
 }
 
 /// The state in force after a resume.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = ResumeAnswer)]
 pub struct ResumeAnswerBody {
+    /// What is resumed.
+    pub scope: ScopeBody,
     /// The state in force.
     #[schema(example = "active")]
     pub state: &'static str,
@@ -175,12 +236,64 @@ pub struct ResumeAnswerBody {
     pub by: String,
     /// Why.
     pub reason: Option<String>,
+    /// What is stopped all the same.
+    pub still_stopped: Vec<StoppedBody>,
+}
+
+/// A scope that is stopped.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Stopped)]
+pub struct StoppedBody {
+    /// What.
+    pub scope: ScopeBody,
+    /// `reducing` or `halted`.
+    #[schema(example = "halted")]
+    pub state: &'static str,
+    /// Rises with every change of any state.
+    pub epoch: u64,
+    /// Since when.
+    pub since: String,
+    /// By whom.
+    pub by: String,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+impl From<GateStatus> for StoppedBody {
+    fn from(gate: GateStatus) -> Self {
+        Self {
+            scope: (&gate.scope).into(),
+            state: gate.state.as_str(),
+            epoch: gate.epoch,
+            since: time::format(gate.since),
+            by: gate.by,
+            reason: gate.reason,
+        }
+    }
+}
+
+/// Everything that is stopped.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Stops)]
+pub struct StopsBody {
+    /// The stop of everything first, when there is one.
+    pub items: Vec<StoppedBody>,
+}
+
+impl StopsBody {
+    /// Shows every stop that is in force.
+    pub fn of(status: EngineStatus) -> Self {
+        let everything = (status.gate.state != TradingState::Active).then_some(status.gate);
+        Self { items: everything.into_iter().chain(status.stopped).map(StoppedBody::from).collect() }
+    }
 }
 
 impl ResumeAnswerBody {
-    /// Shows the gate.
-    pub fn of(gate: GateStatus) -> Self {
+    /// Shows the gate, and what else is stopped.
+    pub fn of(gate: GateStatus, status: EngineStatus) -> Self {
         Self {
+            scope: (&gate.scope).into(),
+            still_stopped: StopsBody::of(status).items,
             state: gate.state.as_str(),
             epoch: gate.epoch,
             since: time::format(gate.since),
@@ -211,15 +324,21 @@ mod tests {
             let stop = Stop::read(body);
             assert_eq!((stop.state, stop.cancel_open_orders), (TradingState::Halted, true));
         }
-        let scoped = Stop::read(br#"{"scope":"feed:breakout","reducing":true,"cancel_open_orders":false}"#);
-        assert_eq!((scoped.state, scoped.cancel_open_orders), (TradingState::Halted, true));
-        assert_eq!(scoped.warnings.len(), 1);
+        for scope in
+            [r#""feed:breakout""#, r#"{"symbol":"eurusd"}"#, r#"{"feed":"breakout"}"#, r#"{"planet":"x"}"#, "{}"]
+        {
+            let body = format!(r#"{{"scope":{scope},"reducing":true,"cancel_open_orders":false}}"#);
+            let stop = Stop::read(body.as_bytes());
+            let read = (stop.scope, stop.state, stop.cancel_open_orders, stop.warnings.len());
+            assert_eq!(read, (Scope::Everything, TradingState::Halted, true, 1), "{scope}");
+        }
     }
 
     #[test]
     fn a_readable_stop_does_what_it_asks_for() {
         let stop = Stop::read(br#"{"reason":"drill","reducing":true,"cancel_open_orders":false,"scope":"global"}"#);
         let expected = Stop {
+            scope: Scope::Everything,
             state: TradingState::Reducing,
             reason: Some("drill".to_owned()),
             cancel_open_orders: false,
@@ -228,5 +347,14 @@ mod tests {
         assert_eq!(stop, expected);
         assert_eq!(Stop::read(br#"{"flatten":true,"freeze_exits":true}"#).warnings.len(), 2);
         assert_eq!(Stop::read(b"{}").warnings.len(), 0);
+        let id = "00000000-0000-0000-0000-000000000001";
+        for (kind, name) in [("feed", id), ("user", id), ("symbol", "EURUSD"), ("venue", "paper")] {
+            let body = format!(r#"{{"scope":{{"{kind}":"{name}"}},"reducing":true}}"#);
+            let stop = Stop::read(body.as_bytes());
+            let scope = Scope::parse(kind, name).unwrap();
+            assert_eq!((stop.state, stop.warnings.len()), (TradingState::Reducing, 0), "{body}");
+            assert_eq!(serde_json::to_string(&ScopeBody::from(&scope)).unwrap(), format!(r#"{{"{kind}":"{name}"}}"#));
+            assert_eq!(stop.scope, scope);
+        }
     }
 }

@@ -65,6 +65,7 @@ impl HealthBody {
     pub fn of(status: &EngineStatus) -> Self {
         let venues: BTreeMap<_, _> = status.venues.iter().map(|(name, is_up)| (name.clone(), up(*is_up))).collect();
         let all_well = status.gate.state == TradingState::Active
+            && status.stopped.is_empty()
             && status.hot_state_up
             && status.venues.values().all(|is_up| *is_up);
         let is_down = !status.serving || !status.ledger_up;
@@ -147,9 +148,11 @@ pub struct StatusBody {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = RiskEngine)]
 pub struct RiskEngineBody {
-    /// The trading state.
+    /// The trading state of everything.
     #[schema(example = "active")]
     pub state: &'static str,
+    /// How many feeds, symbols, venues and users are stopped by themselves.
+    pub scopes_stopped: usize,
     /// Rises with every change.
     pub epoch: u64,
     /// Since when.
@@ -176,6 +179,7 @@ impl StatusBody {
             instance,
             risk_engine: RiskEngineBody {
                 state: status.gate.state.as_str(),
+                scopes_stopped: status.stopped.len(),
                 epoch: status.gate.epoch,
                 since: time::format(status.gate.since),
                 reason: status.gate.reason.clone(),
@@ -192,6 +196,7 @@ impl StatusBody {
 mod tests {
     use super::*;
     use nexus_actors::engine::GateStatus;
+    use nexus_engine::gate::Scope;
     use nexus_engine::ids::Timestamp;
 
     #[test]
@@ -206,9 +211,17 @@ mod tests {
             (TradingState::Active, false, true, true, true, "down"),
         ];
         for (state, serving, ledger_up, hot_state_up, venue_up, expected) in table {
-            let gate = GateStatus { state, epoch: 1, since: Timestamp::ZERO, reason: None, by: String::new() };
+            let gate = GateStatus {
+                scope: Scope::Everything,
+                state,
+                epoch: 1,
+                since: Timestamp::ZERO,
+                reason: None,
+                by: String::new(),
+            };
             let status = EngineStatus {
                 gate,
+                stopped: Vec::new(),
                 serving,
                 ledger_up,
                 hot_state_up,

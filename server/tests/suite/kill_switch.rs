@@ -59,8 +59,12 @@ async fn a_stop_refuses_entries_until_it_is_resumed() {
     let health = world.engine.get("/health", "").await;
     assert_eq!((health.status.as_u16(), &health.body["status"]), (200, &json!("degraded")));
     assert_eq!(world.engine.get("/health/ready", "").await.status, 200);
-    let scoped = world.engine.post("/admin/emergency-resume", &world.admin, &json!({"scope": "feed:x"})).await;
+    let scoped = world.engine.post("/admin/emergency-resume", &world.admin, &json!({"scope": {"feed": "x"}})).await;
     assert_eq!((scoped.status.as_u16(), &scoped.body["errors"][0]["field"]), (422, &json!("scope")));
+    let scoped =
+        world.engine.post("/admin/emergency-resume", &world.admin, &json!({"scope": {"symbol": "EURUSD"}})).await;
+    assert_eq!((scoped.status.as_u16(), &scoped.body["state"]), (200, &json!("active")), "{}", scoped.text);
+    assert_eq!(scoped.body["still_stopped"][0]["scope"], "global", "{}", scoped.text);
     assert_eq!(state(&world.engine).await, "halted");
     resume(&world).await;
     world.push_mark("EURUSD", "1.08495", "1.08505").await;
@@ -148,4 +152,56 @@ async fn a_stop_passes_when_all_connections_are_taken() {
     assert_eq!(stop.send().await.expect("answered").status(), 200);
     let alive = fresh.get(format!("{}/health/live", world.engine.base)).send().await.expect("answered");
     assert_eq!(alive.status(), 200);
+}
+
+#[tokio::test]
+async fn a_stop_of_one_thing_leaves_the_rest_alone_survives_a_kill_and_is_resumed_by_name() {
+    let World { mut engine, mut admin, feed, ann, .. } = World::new().await;
+    let feeds = engine.get("/api/v1/feeds", &admin).await.body["items"].clone();
+    let followed = feeds.as_array().into_iter().flatten().find(|feed| feed["name"] == "breakout").expect("it was made");
+    let (feed_id, ann) = (followed["id"].clone(), ann.id.clone());
+    let scopes =
+        [json!({"feed": feed_id}), json!({"user": ann}), json!({"symbol": "EURUSD"}), json!({"venue": "paper"})];
+    for (n, scope) in scopes.iter().enumerate() {
+        let stop = json!({"scope": scope, "reason": "one thing"});
+        let answer = engine.post("/admin/emergency-stop", &admin, &stop).await;
+        assert_eq!(
+            (answer.status.as_u16(), &answer.body["scope"], &answer.body["state"]),
+            (200, scope, &json!("halted"))
+        );
+        assert_eq!(
+            (&answer.body["persisted"], &answer.body["warnings"]),
+            (&json!(true), &Value::Null),
+            "{}",
+            answer.text
+        );
+        assert_eq!(state(&engine).await, "active");
+        let refused = engine.post("/api/v1/signals", &feed, &signal(&format!("stopped {n}"))).await;
+        assert_eq!(refused.body["reasons"], json!({"trading_halted": 1}), "{scope}: {}", refused.text);
+
+        engine = Engine::start_on(engine.kill(), &[]);
+        admin = engine.admin().await;
+        let stops = engine.get("/admin/stops", &admin).await;
+        assert_eq!(stops.body["items"].as_array().map(Vec::len), Some(1), "{}", stops.text);
+        assert_eq!((&stops.body["items"][0]["scope"], &stops.body["items"][0]["reason"]), (scope, &json!("one thing")));
+        let refused = engine.post("/api/v1/signals", &feed, &signal(&format!("killed {n}"))).await;
+        assert_eq!(refused.body["reasons"], json!({"trading_halted": 1}), "{scope}: {}", refused.text);
+
+        let resumed = engine.post("/admin/emergency-resume", &admin, &json!({"scope": scope})).await;
+        assert_eq!((resumed.status.as_u16(), &resumed.body["still_stopped"]), (200, &json!([])), "{}", resumed.text);
+        assert!(!engine.data_dir().join("HALT").exists());
+    }
+    for scope in [json!({"symbol": "EURUSDX"}), json!({"venue": "moon"}), json!({"feed": "breakout"})] {
+        let answer = engine.post("/admin/emergency-stop", &admin, &json!({"scope": scope})).await;
+        assert_eq!(
+            (&answer.body["scope"], &answer.body["state"]),
+            (&json!("global"), &json!("halted")),
+            "{}",
+            answer.text
+        );
+        assert_eq!(answer.body["warnings"].as_array().map(Vec::len), Some(1), "{}", answer.text);
+    }
+    let nobody = json!({"scope": {"user": "00000000-0000-0000-0000-000000000001"}});
+    let answer = engine.post("/admin/emergency-stop", &admin, &nobody).await;
+    assert_eq!(answer.body["warnings"].as_array().map(Vec::len), Some(1), "{}", answer.text);
 }

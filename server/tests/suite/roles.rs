@@ -49,6 +49,7 @@ fn rows(login: Value, ann: &str) -> Vec<Row> {
         ("DELETE", "/api/v1/feeds/ended", None, ADMINS_204),
         ("POST", "/admin/emergency-stop", None, ADMINS_200),
         ("POST", "/admin/emergency-resume", None, ADMINS_200),
+        ("GET", "/admin/stops", None, ADMINS_200),
         ("GET", "/health", None, ANYBODY),
         ("GET", "/health/live", None, ANYBODY),
         ("GET", "/health/ready", None, ANYBODY),

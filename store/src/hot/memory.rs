@@ -12,6 +12,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use nexus_actors::ports::{ArmedWindow, HotState, KeptAnswer, LoginFailures, Presence, TradingStateRecord};
 use nexus_engine::account::Account;
+use nexus_engine::gate::Scope;
 use nexus_engine::ids::{SignalId, Symbol, Timeframe, Timestamp, UserId};
 use nexus_engine::instrument::Mark;
 use nexus_engine::signal::Side;
@@ -84,7 +85,7 @@ impl HotState for MemoryHotState {
 
     fn put_trading_state(&self, record: TradingStateRecord) {
         let mut held = self.trading_state.lock();
-        if held.as_ref().is_none_or(|held| held.epoch <= record.epoch) {
+        if record.scope == Scope::Everything && held.as_ref().is_none_or(|held| held.epoch <= record.epoch) {
             *held = Some(record);
         }
         drop(held);

@@ -20,6 +20,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use nexus_actors::ports::{ArmedWindow, HotState, KeptAnswer, LoginFailures, Presence, TradingStateRecord};
 use nexus_engine::account::Account;
+use nexus_engine::gate::Scope;
 use nexus_engine::ids::{SignalId, Symbol, Timeframe, Timestamp, UserId};
 use nexus_engine::instrument::Mark;
 use nexus_engine::signal::Side;
@@ -159,11 +160,15 @@ impl HotState for RedisHotState {
 
     fn put_trading_state(&self, record: TradingStateRecord) {
         let mut held = self.inner.trading_state.lock();
-        if held.as_ref().is_none_or(|held| held.epoch <= record.epoch) {
-            *held = Some(record.clone());
+        if record.scope == Scope::Everything && held.as_ref().is_none_or(|held| held.epoch <= record.epoch) {
+            *held = Some(record);
         }
+        // What is kept is told again for a narrower scope: it brings the hint.
+        let kept = held.clone();
         drop(held);
-        self.inner.put_urgent(|queue| queue.put_state(record));
+        if let Some(kept) = kept {
+            self.inner.put_urgent(|queue| queue.put_state(kept));
+        }
         self.inner.hints.send_modify(|heard| *heard += 1);
     }
 

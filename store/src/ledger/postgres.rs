@@ -203,6 +203,13 @@ impl PostgresStore {
     async fn control(&self, statement: Statement<'_>) -> Result<Option<PgRow>, Fault> {
         run(&self.control, self.patience, statement).await
     }
+
+    /// All rows, beside everybody who reads.
+    async fn control_all(&self, statement: Statement<'_>) -> Result<Vec<PgRow>, Fault> {
+        let mut connection = self.control.acquire().await.map_err(Fault::not_sent)?;
+        let answer = timeout(self.patience, statement.fetch_all(&mut *connection)).await;
+        in_time(answer, connection)
+    }
 }
 
 async fn run(pool: &PgPool, patience: Duration, statement: Statement<'_>) -> Result<Option<PgRow>, Fault> {

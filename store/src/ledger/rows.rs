@@ -10,7 +10,7 @@ use std::str::FromStr;
 use compact_str::CompactString;
 use nexus_actors::ports::{SignalRecord, TradingStateRecord};
 use nexus_engine::account::{Acceptance, Decision, Fill, Verdict};
-use nexus_engine::gate::TradingState;
+use nexus_engine::gate::{Scope, TradingState};
 use nexus_engine::ids::{ClientOrderId, DecisionId, FeedId, SignalId, Timestamp, UserId};
 use nexus_engine::order::{Order, OrderStatus, Purpose};
 use nexus_engine::rules::Refusal;
@@ -278,12 +278,20 @@ pub(super) fn signal(cells: &mut dyn Cells) -> Read<SignalRecord> {
     })
 }
 
-/// What the trading state is read from.
-pub(super) const TRADING_STATE_COLUMNS: &str = "state, epoch, since_us, by, reason";
+/// What a trading state is read from.
+pub(super) const TRADING_STATE_COLUMNS: &str = "kind, name, state, epoch, since_us, by, reason";
+/// Where those of all scopes are.
+pub(super) const TRADING_STATES_FROM: &str =
+    "(SELECT 'everything' AS kind, '' AS name, state, epoch, since_us, by, reason
+      FROM trading_state
+     UNION ALL SELECT kind, name, state, epoch, since_us, by, reason FROM trading_scopes) AS states";
 
 /// Reads [`TRADING_STATE_COLUMNS`].
 pub(super) fn trading_state(cells: &mut dyn Cells) -> Read<TradingStateRecord> {
+    let (kind, name) = (cells.string()?, cells.string()?);
+    let scope = Scope::parse(&kind, &name).map_err(|error| Unreadable(format!("{kind} {name:?} is not {error}")))?;
     Ok(TradingStateRecord {
+        scope,
         state: cells.named(STATES, TradingState::as_str)?,
         epoch: cells.version()?,
         since: cells.at()?,

@@ -7,7 +7,7 @@ use nexus_actors::ports::{
     ArmedWindow, HotState, InstanceRole, KeptAnswer, LoginFailures, Presence, TradingStateRecord,
 };
 use nexus_engine::account::{Account, Decision, Verdict};
-use nexus_engine::gate::TradingState;
+use nexus_engine::gate::{Scope, TradingState};
 use nexus_engine::ids::{DecisionId, Timestamp};
 use nexus_engine::instrument::Mark;
 use nexus_engine::rules::Refusal;
@@ -52,6 +52,7 @@ pub fn mark(at: i64) -> Mark {
 
 pub fn state(epoch: u64) -> TradingStateRecord {
     TradingStateRecord {
+        scope: Scope::Everything,
         state: TradingState::Halted,
         epoch,
         since: NOON,

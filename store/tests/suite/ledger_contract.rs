@@ -5,7 +5,7 @@ use std::task::Poll;
 
 use nexus_actors::ports::{CommitVerdict, Ledger, SignalRecord, TradingStateRecord};
 use nexus_engine::account::{Account, Event, Input, Verdict};
-use nexus_engine::gate::TradingState;
+use nexus_engine::gate::{Scope, TradingState};
 use nexus_engine::ids::{ClientOrderId, DecisionId, Timestamp};
 use nexus_engine::limits::Limits;
 use nexus_engine::order::News;
@@ -356,7 +356,15 @@ pub async fn open_business_is_known_while_it_lasts<D: Database>(database: D) {
 }
 
 pub async fn an_older_epoch_never_overwrites_a_newer_one<D: Database>(database: D) {
-    let state = |state, epoch| TradingStateRecord {
+    let scopes = [
+        Scope::Everything,
+        Scope::Feed(feed_id()),
+        Scope::Symbol("EURUSD".parse().unwrap()),
+        Scope::User(user_id(1)),
+        Scope::Venue("paper".into()),
+    ];
+    let state = |scope: &Scope, state, epoch| TradingStateRecord {
+        scope: scope.clone(),
         state,
         epoch,
         since: Timestamp::from_micros(7),
@@ -364,20 +372,26 @@ pub async fn an_older_epoch_never_overwrites_a_newer_one<D: Database>(database: 
         reason: Some("drill".to_owned()),
     };
     let store = database.store();
-    assert_eq!(store.trading_state().await, Ok(None));
-    for (set, expected) in [
-        (state(TradingState::Halted, 2), state(TradingState::Halted, 2)),
-        (state(TradingState::Active, 1), state(TradingState::Halted, 2)),
-        (state(TradingState::Active, 2), state(TradingState::Halted, 2)),
-        (state(TradingState::Reducing, 3), state(TradingState::Reducing, 3)),
-        (state(TradingState::Halted, 3), state(TradingState::Halted, 3)),
-        (state(TradingState::Active, 4), state(TradingState::Active, 4)),
-    ] {
-        assert_eq!(store.set_trading_state(set).await, Ok(expected.clone()));
-        assert_eq!(store.trading_state().await, Ok(Some(expected)));
+    assert_eq!(store.trading_states().await, Ok(Vec::new()));
+    let mut all = Vec::new();
+    for scope in &scopes {
+        for (set, expected) in [
+            ((TradingState::Halted, 2), (TradingState::Halted, 2)),
+            ((TradingState::Active, 1), (TradingState::Halted, 2)),
+            ((TradingState::Active, 2), (TradingState::Halted, 2)),
+            ((TradingState::Reducing, 3), (TradingState::Reducing, 3)),
+            ((TradingState::Halted, 3), (TradingState::Halted, 3)),
+            ((TradingState::Active, 4), (TradingState::Active, 4)),
+        ] {
+            let expected = state(scope, expected.0, expected.1);
+            assert_eq!(store.set_trading_state(state(scope, set.0, set.1)).await, Ok(expected.clone()));
+            let now: Vec<_> = all.iter().cloned().chain([expected]).collect();
+            assert_eq!(store.trading_states().await, Ok(now), "one scope is not another");
+        }
+        all.push(state(scope, TradingState::Active, 4));
     }
     let database = database.reopen().await;
-    assert_eq!(database.store().trading_state().await, Ok(Some(state(TradingState::Active, 4))));
+    assert_eq!(database.store().trading_states().await, Ok(all));
 }
 
 pub async fn turns_replayed_from_the_opening_give_the_same_account<D: Database>(database: D) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use compact_str::CompactString;
 use nexus_actors::ports::{InstanceRole, KeptAnswer, Presence, TradingStateRecord};
 use nexus_engine::account::Decision;
-use nexus_engine::gate::TradingState;
+use nexus_engine::gate::{Scope, TradingState};
 use nexus_engine::ids::Timestamp;
 use nexus_engine::signal::Signal;
 use serde::{Deserialize, Serialize};
@@ -47,13 +47,13 @@ pub(super) struct State {
 impl From<State> for TradingStateRecord {
     fn from(text: State) -> Self {
         let State { state, epoch, since, by, reason } = text;
-        Self { state, epoch, since, by, reason }
+        Self { scope: Scope::Everything, state, epoch, since, by, reason }
     }
 }
 
 impl From<&TradingStateRecord> for State {
     fn from(record: &TradingStateRecord) -> Self {
-        let TradingStateRecord { state, epoch, since, by, reason } = record.clone();
+        let TradingStateRecord { scope: _, state, epoch, since, by, reason } = record.clone();
         Self { state, epoch, since, by, reason }
     }
 }

@@ -11,6 +11,7 @@ use nexus_actors::ports::{
     CommitVerdict, Lease, Ledger, LedgerError, SignalRecord, TradingStateRecord, TurnRecord, UnfinishedSignal,
 };
 use nexus_engine::account::{Account, Decision, LedgerRisk, Today};
+use nexus_engine::gate::Scope;
 use nexus_engine::ids::{DecisionId, FeedId, SignalId, UserId};
 use nexus_engine::units::Money;
 use sha2::{Digest, Sha256};
@@ -20,8 +21,8 @@ use super::fault::Fault;
 use super::rows::clean;
 use super::{PostgresStore, batch};
 use crate::ledger::rows::{
-    self, Cells, DECISION_COLUMNS, DECISIONS_FROM, SIGNAL_COLUMNS, TRADING_STATE_COLUMNS, Unreadable, to_column,
-    to_json,
+    self, Cells, DECISION_COLUMNS, DECISIONS_FROM, SIGNAL_COLUMNS, TRADING_STATE_COLUMNS, TRADING_STATES_FROM,
+    Unreadable, to_column, to_json,
 };
 
 /// Boxes a call and speaks the port's errors.
@@ -103,19 +104,31 @@ impl Ledger for PostgresStore {
         answer(self.all(query(sql).bind(feed.0), user_id))
     }
 
-    fn trading_state(&self) -> BoxFuture<'_, Result<Option<TradingStateRecord>, LedgerError>> {
+    fn trading_states(&self) -> BoxFuture<'_, Result<Vec<TradingStateRecord>, LedgerError>> {
         answer(async move {
-            let sql = format!("SELECT {TRADING_STATE_COLUMNS} FROM trading_state");
-            let row = self.control(query(AssertSqlSafe(sql))).await.map_err(Fault::of_a_read)?;
-            Ok(row.map(|row| rows::trading_state(&mut super::Columns::of(&row))).transpose()?)
+            let sql = format!("SELECT {TRADING_STATE_COLUMNS} FROM {TRADING_STATES_FROM} ORDER BY kind, name");
+            let rows = self.control_all(query(AssertSqlSafe(sql))).await.map_err(Fault::of_a_read)?;
+            let read = rows.iter().map(|row| rows::trading_state(&mut super::Columns::of(row)));
+            Ok(read.collect::<Result<_, _>>()?)
         })
     }
 
     /// Not under the fence: whoever stops trading stops it, and the epoch alone says which word is the newest.
     fn set_trading_state(&self, record: TradingStateRecord) -> BoxFuture<'_, Result<TradingStateRecord, LedgerError>> {
         answer(async move {
-            let sql = format!("SELECT {TRADING_STATE_COLUMNS} FROM set_trading_state($1, $2, $3, $4, $5)");
+            let set = match &record.scope {
+                Scope::Everything => {
+                    "(SELECT 'everything' AS kind, '' AS name, set_.* FROM set_trading_state($3, $4, $5, $6, $7) AS set_
+                                       WHERE $1 = 'everything' AND $2 = '') AS held"
+                }
+                Scope::Venue(_) | Scope::Symbol(_) | Scope::Feed(_) | Scope::User(_) => {
+                    "set_trading_scope($1, $2, $3, $4, $5, $6, $7)"
+                }
+            };
+            let sql = format!("SELECT {TRADING_STATE_COLUMNS} FROM {set}");
             let statement = query(AssertSqlSafe(sql))
+                .bind(record.scope.kind())
+                .bind(record.scope.name())
                 .bind(record.state.as_str())
                 .bind(to_column(record.epoch)?)
                 .bind(record.since.micros())

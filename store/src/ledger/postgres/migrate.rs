@@ -23,6 +23,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "commit", text: include_str!("../../../../migrations/postgres/0002_commit.sql") },
     Migration { name: "views", text: include_str!("../../../../migrations/postgres/0003_views.sql") },
     Migration { name: "identity", text: include_str!("../../../../migrations/postgres/0004_identity.sql") },
+    Migration { name: "scopes", text: include_str!("../../../../migrations/postgres/0005_scopes.sql") },
 ];
 
 /// The oldest server that the texts are written for.

@@ -12,6 +12,7 @@ use nexus_actors::ports::{
     CommitVerdict, Ledger, LedgerError, SignalRecord, TradingStateRecord, TurnRecord, UnfinishedSignal,
 };
 use nexus_engine::account::{Account, Decision};
+use nexus_engine::gate::Scope;
 use nexus_engine::ids::{DecisionId, FeedId, SignalId, UserId};
 use rusqlite::{Transaction, params};
 
@@ -77,29 +78,18 @@ impl Ledger for SqliteStore {
         }))
     }
 
-    fn trading_state(&self) -> BoxFuture<'_, Result<Option<TradingStateRecord>, LedgerError>> {
-        answer(self.read(read::trading_state))
+    fn trading_states(&self) -> BoxFuture<'_, Result<Vec<TradingStateRecord>, LedgerError>> {
+        answer(self.read(read::trading_states))
     }
 
     fn set_trading_state(&self, record: TradingStateRecord) -> BoxFuture<'_, Result<TradingStateRecord, LedgerError>> {
         answer(self.write(move |connection| {
             transact(connection, |transaction| {
-                let held = read::trading_state(transaction)?;
+                let held = read::trading_state(transaction, &record.scope)?;
                 if let Some(held) = held.filter(|held| (held.epoch, held.state) > (record.epoch, record.state)) {
                     return Ok(held);
                 }
-                let values = params![
-                    record.state.as_str(),
-                    to_column(record.epoch)?,
-                    record.since.micros(),
-                    record.by,
-                    record.reason
-                ];
-                transaction.execute(
-                    "INSERT OR REPLACE INTO trading_state (id, state, epoch, since_us, by, reason)
-                     VALUES (1, ?1, ?2, ?3, ?4, ?5)",
-                    values,
-                )?;
+                write_trading_state(transaction, &record)?;
                 Ok::<_, Fault>(record)
             })
         }))
@@ -112,4 +102,21 @@ impl Ledger for SqliteStore {
             |transaction: &Transaction<'_>| Ok::<_, Fault>(transaction.pragma_update(None, "user_version", 0)?);
         answer(self.write(move |connection| transact(connection, touch)))
     }
+}
+
+fn write_trading_state(transaction: &Transaction<'_>, record: &TradingStateRecord) -> Result<(), Fault> {
+    let (state, epoch, since) = (record.state.as_str(), to_column(record.epoch)?, record.since.micros());
+    let (by, reason) = (&record.by, &record.reason);
+    match &record.scope {
+        Scope::Everything => transaction.execute(
+            "INSERT OR REPLACE INTO trading_state (id, state, epoch, since_us, by, reason) VALUES (1, ?1, ?2, ?3, ?4, ?5)",
+            params![state, epoch, since, by, reason],
+        )?,
+        scope => transaction.execute(
+            "INSERT OR REPLACE INTO trading_scopes (kind, name, state, epoch, since_us, by, reason)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            params![scope.kind(), scope.name(), state, epoch, since, by, reason],
+        )?,
+    };
+    Ok(())
 }

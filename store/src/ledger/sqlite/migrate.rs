@@ -20,6 +20,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "ledger", text: include_str!("../../../../migrations/sqlite/0001_ledger.sql") },
     Migration { name: "views", text: include_str!("../../../../migrations/sqlite/0002_views.sql") },
     Migration { name: "identity", text: include_str!("../../../../migrations/sqlite/0003_identity.sql") },
+    Migration { name: "scopes", text: include_str!("../../../../migrations/sqlite/0004_scopes.sql") },
 ];
 
 const APPLIED: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (

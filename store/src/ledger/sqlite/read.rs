@@ -4,6 +4,7 @@
 
 use nexus_actors::ports::{SignalRecord, TradingStateRecord, UnfinishedSignal};
 use nexus_engine::account::{Account, Decision, LedgerRisk, Today};
+use nexus_engine::gate::Scope;
 use nexus_engine::ids::{Day, DecisionId, SignalId, UserId};
 use nexus_engine::units::Money;
 use rusqlite::{Connection, OptionalExtension, Params, params};
@@ -11,7 +12,8 @@ use rusqlite::{Connection, OptionalExtension, Params, params};
 use super::fault::Fault;
 use super::rows::Columns;
 use crate::ledger::rows::{
-    self, Cells, DECISION_COLUMNS, DECISIONS_FROM, SIGNAL_COLUMNS, TRADING_STATE_COLUMNS, Unreadable,
+    self, Cells, DECISION_COLUMNS, DECISIONS_FROM, SIGNAL_COLUMNS, TRADING_STATE_COLUMNS, TRADING_STATES_FROM,
+    Unreadable,
 };
 
 /// All rows of a query, each read by `read`.
@@ -107,10 +109,16 @@ pub(super) fn unfinished_signals(moment: &Connection) -> Result<Vec<UnfinishedSi
     Ok(unfinished)
 }
 
-/// The trading state, when one was ever set.
-pub(super) fn trading_state(moment: &Connection) -> Result<Option<TradingStateRecord>, Fault> {
-    let sql = format!("SELECT {TRADING_STATE_COLUMNS} FROM trading_state");
-    first(moment, &sql, params![], rows::trading_state)
+/// The trading state of every scope that was ever set.
+pub(super) fn trading_states(moment: &Connection) -> Result<Vec<TradingStateRecord>, Fault> {
+    let sql = format!("SELECT {TRADING_STATE_COLUMNS} FROM {TRADING_STATES_FROM} ORDER BY kind, name");
+    all(moment, &sql, params![], rows::trading_state)
+}
+
+/// The trading state of one scope, when it was ever set.
+pub(super) fn trading_state(moment: &Connection, scope: &Scope) -> Result<Option<TradingStateRecord>, Fault> {
+    let sql = format!("SELECT {TRADING_STATE_COLUMNS} FROM {TRADING_STATES_FROM} WHERE kind = ?1 AND name = ?2");
+    first(moment, &sql, params![scope.kind(), scope.name()], rows::trading_state)
 }
 
 fn user_id(columns: &mut dyn Cells) -> Result<UserId, Unreadable> {
