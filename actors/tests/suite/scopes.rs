@@ -14,6 +14,7 @@ use nexus_engine::order::OrderStatus;
 use nexus_engine::signal::RawSignal;
 use nexus_engine::units::Money;
 
+use crate::venue::Trouble;
 use crate::world::{FEED, START, World, accepted, entry_of, reasons, stop, symbol, until, user};
 
 /// A world whose caps last for any number of trades.
@@ -118,6 +119,27 @@ async fn an_entry_approved_before_a_scope_was_stopped_does_not_leave_after_the_r
         let ended = |account: &Account| account.lots[&entry.decision].entry.status == OrderStatus::Cancelled;
         world.until_account(user(1), "it is given up", ended).await;
         assert!(world.venue.wire().is_empty(), "{scope}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_send_that_is_held_has_its_grace_and_is_dropped_by_a_stop_that_covers_it_alone() {
+    for scope in covering() {
+        let mut world = World::new(1);
+        world.settings.venue_timeout = Duration::from_secs(60);
+        world.settings.stop_grace = Duration::from_millis(300);
+        let engine = world.start().await;
+        world.venue.trouble(Trouble::Held);
+        entry_of(&engine.submit(world.signal("a")).await);
+        let held = || world.venue.held.load(Ordering::SeqCst);
+        until("the send hangs with its permit", || (held() == 1).then_some(())).await;
+        engine.stop(stop_of(Scope::User(user(9)))).await;
+        assert_eq!(held(), 1, "another user's stop is not about it");
+        let began = std::time::Instant::now();
+        engine.stop(StopRequest { cancel_open_orders: false, ..stop_of(scope.clone()) }).await;
+        assert_eq!(held(), 0, "{scope}: dropped before the stop answers");
+        assert!(began.elapsed() >= world.settings.stop_grace, "{scope}: it had its grace");
+        assert!(world.venue.wire().is_empty());
     }
 }
 
