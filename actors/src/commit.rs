@@ -163,6 +163,7 @@ fn is_urgent(input: &Input) -> bool {
         | Input::Look(_)
         | Input::CancelEntries
         | Input::CancelEntriesOf(_)
+        | Input::Flatten(_)
         | Input::SetLimits(_)
         | Input::SetTrading(_)
         | Input::SetQuarantine(_) => true,

@@ -277,7 +277,12 @@ impl Desk {
                 self.shared.meters.decided(decision);
             }
             let Some(account) = self.committed.clone() else { continue };
-            flight.work.answer(Ok(Outcome { decision: flight.decision, account, cancels: flight.cancels }));
+            flight.work.answer(Ok(Outcome {
+                decision: flight.decision,
+                account,
+                cancels: flight.cancels,
+                exits: flight.exits.len(),
+            }));
         }
     }
 
@@ -339,8 +344,13 @@ impl Desk {
 
     fn provide_for(&mut self, work: &Work) {
         let Some(memory) = self.memory.clone() else { return };
-        let Task::Step(input @ (Input::Report(_) | Input::Look(_) | Input::CancelEntries | Input::CancelEntriesOf(_))) =
-            &work.request.task
+        let Task::Step(
+            input @ (Input::Report(_)
+            | Input::Look(_)
+            | Input::CancelEntries
+            | Input::CancelEntriesOf(_)
+            | Input::Flatten(_)),
+        ) = &work.request.task
         else {
             return;
         };
@@ -476,7 +486,7 @@ impl Desk {
             crate::router::submit(&self.shared, Outgoing::Entry(approved));
         }
         let decision = Some(Arc::new(decision.clone()));
-        work.answer(Ok(Outcome { decision, account: Arc::clone(account), cancels: 0 }));
+        work.answer(Ok(Outcome { decision, account: Arc::clone(account), cancels: 0, exits: 0 }));
     }
 
     // ── Panics ──

@@ -172,6 +172,8 @@ pub struct StopRequest {
     pub reason: Option<String>,
     /// Whether working entries are cancelled.
     pub cancel_open_orders: bool,
+    /// Whether open positions are closed, after the cancels.
+    pub flatten: bool,
 }
 
 /// What an emergency stop did.
@@ -193,6 +195,17 @@ pub struct StopAnswer {
     pub persisted: bool,
     /// Working entries whose cancellation was asked for.
     pub cancelled_orders: usize,
+    /// What became of closing the positions, when that was asked for.
+    pub flattened: Option<Flattened>,
+}
+
+/// What became of closing positions by the time of the answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Flattened {
+    /// Exits that were planned and sent.
+    pub exits: usize,
+    /// Positions that are not known to be closed. They go on being closed as long as the stop is in force.
+    pub still_open: usize,
 }
 
 /// Why a resume was refused.

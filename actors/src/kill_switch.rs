@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::engine::{GateStatus, ResumeError, StopAnswer, StopRequest};
+use crate::flatten;
 use crate::halt;
 use crate::latch::Closed;
 use crate::ports::LedgerError;
@@ -40,15 +41,27 @@ const RESUME_PERSIST_WITHIN: Duration = Duration::from_secs(5);
 /// The wait between attempts to persist.
 const PERSIST_AGAIN_AFTER: Duration = Duration::from_millis(250);
 
+/// What a stop does beside stopping.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Acts {
+    pub(crate) cancel_entries: bool,
+    pub(crate) flatten: bool,
+}
+
+impl Acts {
+    /// What a stop does that nobody was asked about.
+    pub(crate) const CANCEL: Acts = Acts { cancel_entries: true, flatten: false };
+}
+
 /// Stops new exposure; see the module's words for the order of things.
 pub(crate) async fn stop(shared: &Arc<Shared>, request: StopRequest) -> StopAnswer {
     let now = shared.clock.now();
     let closed = shared.latch.close(&request.scope, request.state, &request.by, request.reason, now);
-    engage(shared, closed, request.cancel_open_orders).await
+    engage(shared, closed, Acts { cancel_entries: request.cancel_open_orders, flatten: request.flatten }).await
 }
 
 /// The rest of a stop once the latch is closed.
-pub(crate) async fn engage(shared: &Arc<Shared>, closed: Closed, cancel_open_orders: bool) -> StopAnswer {
+pub(crate) async fn engage(shared: &Arc<Shared>, closed: Closed, acts: Acts) -> StopAnswer {
     let Closed { status, fresh } = closed;
     let scope = &status.scope;
     if fresh {
@@ -68,8 +81,9 @@ pub(crate) async fn engage(shared: &Arc<Shared>, closed: Closed, cancel_open_ord
     // Whatever was waiting to enter has nothing to wait for any more.
     shared.latch.drop_sends(scope);
     let persisted = persist(shared, &status);
-    let cancels = async { if cancel_open_orders { cancel_entries(shared, scope).await } else { 0 } };
+    let cancels = async { if acts.cancel_entries { cancel_entries(shared, scope).await } else { 0 } };
     let (persisted, cancelled_orders) = tokio::join!(timeout(PERSIST_WITHIN, persisted), cancels);
+    let flattened = if acts.flatten { Some(flatten::flatten(shared, scope).await) } else { None };
     StopAnswer {
         scope: status.scope,
         state: status.state,
@@ -79,6 +93,7 @@ pub(crate) async fn engage(shared: &Arc<Shared>, closed: Closed, cancel_open_ord
         reason: status.reason,
         persisted: matches!(persisted, Ok(Ok(()))),
         cancelled_orders,
+        flattened,
     }
 }
 
@@ -140,9 +155,8 @@ pub(crate) fn persist(shared: &Arc<Shared>, status: &GateStatus) -> oneshot::Rec
 /// Has every account with open business ask for the cancellation of its working entries in `scope`. Returns how many were
 /// asked for in time; the others are asked for when their accounts get to it.
 async fn cancel_entries(shared: &Arc<Shared>, scope: &Scope) -> usize {
-    let concerns = |user: &UserId| !matches!(scope, Scope::User(only) if only != user);
     let mut outcomes = Vec::new();
-    for user in shared.owners.open_users().into_iter().filter(concerns) {
+    for user in concerned(shared, scope) {
         let input = match scope {
             Scope::Everything => Input::CancelEntries,
             scope => Input::CancelEntriesOf(scope.clone()),
@@ -159,6 +173,12 @@ async fn cancel_entries(shared: &Arc<Shared>, scope: &Scope) -> usize {
         }
     }
     count
+}
+
+/// Users with open business whom `scope` can be about.
+pub(crate) fn concerned(shared: &Shared, scope: &Scope) -> impl Iterator<Item = UserId> {
+    let only = if let Scope::User(only) = scope { Some(*only) } else { None };
+    shared.owners.open_users().into_iter().filter(move |user| only.is_none_or(|only| only == *user))
 }
 
 /// Re-arms one scope. Durable before the latch opens; a stop that comes meanwhile wins.
@@ -323,7 +343,7 @@ async fn heed_halt(shared: &Arc<Shared>, resuming: Option<&Scope>) -> halt::Foun
         let closed = shared.latch.close(&halt.scope, halt.state, &halt.by, halt.reason.clone(), now);
         if closed.fresh {
             let engaging = Arc::clone(shared);
-            shared.tracker.spawn(async move { engage(&engaging, closed, true).await });
+            shared.tracker.spawn(async move { engage(&engaging, closed, Acts::CANCEL).await });
         }
     }
     found

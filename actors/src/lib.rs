@@ -11,6 +11,7 @@ mod commit;
 mod desk;
 mod dispatcher;
 pub mod engine;
+mod flatten;
 mod halt;
 mod ingress;
 mod kill_switch;

@@ -31,6 +31,8 @@ pub(crate) struct Outcome {
     pub(crate) account: Arc<Account>,
     /// How many cancels were asked for.
     pub(crate) cancels: usize,
+    /// How many exits were planned.
+    pub(crate) exits: usize,
 }
 
 /// Why a request was not done.
@@ -120,6 +122,7 @@ impl Work {
                 | Input::Look(_)
                 | Input::CancelEntries
                 | Input::CancelEntriesOf(_)
+                | Input::Flatten(_)
                 | Input::SetQuarantine(_) => true,
                 Input::Signal(_) | Input::Vetoed(_) | Input::SetLimits(_) | Input::SetTrading(_) => false,
             },

@@ -206,6 +206,7 @@ pub(crate) fn note_restart(shared: &Arc<Shared>, kind: &'static str) -> bool {
             by: "supervisor".to_owned(),
             reason: Some(format!("{kind} was restarted more than {INTENSITY_MAX} times in {INTENSITY_WINDOW:?}")),
             cancel_open_orders: false,
+            flatten: false,
         };
         let stopping = Arc::clone(shared);
         shared.tracker.spawn(async move {

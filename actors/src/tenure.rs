@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::StopRequest;
-use crate::kill_switch;
+use crate::kill_switch::{self, Acts};
 use crate::ports::{Acquired, Holder, Lease, LedgerError, TradingStateRecord, VenueError};
 use crate::shared::Shared;
 
@@ -226,7 +226,7 @@ fn obey(shared: &Arc<Shared>, record: &TradingStateRecord) {
     let Some(closed) = shared.latch.hear_of(record) else { return };
     let engaging = Arc::clone(shared);
     shared.tracker.spawn(async move {
-        kill_switch::engage(&engaging, closed, true).await;
+        kill_switch::engage(&engaging, closed, Acts::CANCEL).await;
     });
 }
 
@@ -241,6 +241,7 @@ fn halt(shared: &Arc<Shared>, by: &str, reason: String) {
         by: by.to_owned(),
         reason: Some(reason),
         cancel_open_orders: false,
+        flatten: false,
     };
     shared.tracker.spawn(async move {
         kill_switch::stop(&stopping, request).await;

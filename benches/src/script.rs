@@ -380,6 +380,7 @@ fn kind_of(input: &Input, turn: &Turn) -> Kind {
         Input::Vetoed(_)
         | Input::CancelEntries
         | Input::CancelEntriesOf(_)
+        | Input::Flatten(_)
         | Input::SetLimits(_)
         | Input::SetTrading(_)
         | Input::SetQuarantine(_) => Kind::OrderNews,

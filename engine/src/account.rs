@@ -163,6 +163,7 @@ impl Account {
             Input::Look(decision) => self.look(*decision, context, &mut turn),
             Input::CancelEntries => self.cancel_entries(&Scope::Everything, &mut turn),
             Input::CancelEntriesOf(scope) => self.cancel_entries(scope, &mut turn),
+            Input::Flatten(scope) => self.flatten(scope, &mut turn),
             Input::SetLimits(limits) => self.set_limits(limits, &mut turn),
             Input::SetTrading(enabled) => self.set_trading(*enabled, &mut turn),
             Input::SetQuarantine(quarantined) => self.set_quarantine(*quarantined, &mut turn),
@@ -228,6 +229,11 @@ impl Account {
         self.unexplained_risk = unexplained;
         self.correction = differs.then(|| Box::new(ledger));
         self
+    }
+
+    /// How many positions in `scope` are open.
+    pub fn open_positions_in(&self, scope: &Scope) -> usize {
+        self.lots.values().filter(|lot| !lot.open.is_zero() && scope.covers(&lot.reach(self.user))).count()
     }
 
     /// Starting equity and net realised profit and loss.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::account::Account;
 use crate::decide::request;
+use crate::gate::Scope;
 use crate::ids::{DecisionId, Symbol, Timestamp};
 use crate::instrument::Mark;
 use crate::order::{OrderStatus, Purpose};
@@ -79,6 +80,17 @@ impl Account {
             lot.request_cancel(turn);
         }
         turn.effects.push(Effect::Watch(lot.watch()));
+    }
+
+    /// Closes every position in `scope`, whatever the market; what is being closed already is left to that. What of their
+    /// entries has not filled is cancelled.
+    pub(crate) fn flatten(&mut self, scope: &Scope, turn: &mut Turn) {
+        let (now, user) = (self.now, self.user);
+        let is_open = |lot: &&mut Lot| !lot.unprotected().is_zero() && scope.covers(&lot.reach(user));
+        for lot in self.lots.values_mut().filter(is_open) {
+            lot.plan_exit(Purpose::Flatten, now, turn);
+            turn.effects.push(Effect::Watch(lot.watch()));
+        }
     }
 }
 

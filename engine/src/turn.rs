@@ -35,6 +35,8 @@ pub enum Input {
     CancelEntries,
     /// The same for the entries that a narrower stop covers.
     CancelEntriesOf(Scope),
+    /// A person closes every position in this scope.
+    Flatten(Scope),
     /// A person changed the limits.
     SetLimits(Limits),
     /// A person enabled or disabled the user's trading.

@@ -5,17 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use nexus_actors::engine::{Engine, StopRequest};
+use nexus_actors::engine::{Engine, Flattened, StopRequest};
 use nexus_actors::ports::{Ledger, TradingStateRecord};
 use nexus_engine::account::Account;
 use nexus_engine::gate::{Scope, TradingState};
 use nexus_engine::ids::{ClientOrderId, DecisionId};
-use nexus_engine::order::OrderStatus;
+use nexus_engine::order::{OrderStatus, Purpose};
 use nexus_engine::signal::RawSignal;
 use nexus_engine::units::Money;
 
 use crate::venue::Trouble;
-use crate::world::{FEED, START, World, accepted, entry_of, reasons, stop, symbol, until, user};
+use crate::world::{FEED, START, World, accepted, entry_of, is_filled, reasons, stop, symbol, until, user};
 
 /// A world whose caps last for any number of trades.
 fn roomy(users: u128) -> World {
@@ -268,4 +268,70 @@ async fn a_ledger_whose_scope_makes_no_sense_halts_everything() {
         (TradingState::Reducing, TradingState::Halted)
     );
     assert_eq!(refusal(&world, &engine, "a").await, ["trading_halted"]);
+}
+
+/// One open position for each user, and the entry of it.
+async fn positions(world: &World, engine: &Engine, users: u128) -> Vec<ClientOrderId> {
+    let mut entries = Vec::new();
+    for n in 1..=users {
+        let only = |raw: &mut RawSignal| raw.user_id = Some(user(n).to_string());
+        entries.push(entry_of(&engine.submit(world.signal_with(&format!("position {n}"), only)).await));
+        world.until_account(user(n), "it is filled", is_filled).await;
+    }
+    entries
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_that_flattens_closes_what_it_covers_and_says_so() {
+    let world = World::new(2);
+    let engine = world.start().await;
+    let entries = positions(&world, &engine, 2).await;
+    let one = engine.stop(StopRequest { flatten: true, ..stop_of(Scope::User(user(1))) }).await;
+    assert_eq!(one.flattened, Some(Flattened { exits: 1, still_open: 0 }));
+    let account = world.ledger.account(user(1));
+    assert!(!account.has_open_business());
+    assert_eq!(account.lots[&entries[0].decision].exits[0].purpose, Purpose::Flatten);
+    assert!(world.ledger.account(user(2)).has_open_business(), "it is not about the other one");
+    let again = engine.stop(StopRequest { flatten: true, ..stop() }).await;
+    assert_eq!(again.flattened, Some(Flattened { exits: 1, still_open: 0 }));
+    let exits = world.venue.wire().iter().filter(|id| !id.is_entry()).count();
+    assert_eq!(exits, 2, "each position is closed once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn positions_go_on_being_closed_when_the_venue_or_the_ledger_comes_back() {
+    let world = World::new(1);
+    let engine = world.start().await;
+    let entries = positions(&world, &engine, 1).await;
+    let exit = ClientOrderId::exit(entries[0].decision, 1);
+    world.ledger.set_away(true);
+    let answer = engine.stop(StopRequest { flatten: true, ..stop() }).await;
+    assert_eq!((answer.persisted, answer.flattened), (false, Some(Flattened { exits: 0, still_open: 1 })));
+    assert!(world.venue.orders().contains(&exit), "it has left under the permission of its entry");
+    world.ledger.set_away(false);
+    world.until_account(user(1), "the ledger knows", |account| !account.has_open_business()).await;
+
+    let world = World::new(1);
+    let engine = world.start().await;
+    positions(&world, &engine, 1).await;
+    world.venue.unreachable.store(true, Ordering::SeqCst);
+    let answer = engine.stop(StopRequest { flatten: true, ..stop() }).await;
+    assert_eq!(answer.flattened.unwrap().still_open, 1);
+    world.venue.unreachable.store(false, Ordering::SeqCst);
+    world.until_account(user(1), "it is closed", |account| !account.has_open_business()).await;
+}
+
+/// The cancel of an entry comes too late: what fills after the answer is closed all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_fills_after_a_stop_that_flattens_is_closed_as_well() {
+    let world = World::new(1);
+    let engine = world.start().await;
+    world.venue.trouble(Trouble::LostReply);
+    let entry = entry_of(&engine.submit(world.signal("late")).await);
+    engine.stop(StopRequest { flatten: true, ..stop() }).await;
+    let done = |account: &Account| {
+        let lot = &account.lots[&entry.decision];
+        lot.entry.status == OrderStatus::Filled && lot.is_done() && lot.exits.len() == 1
+    };
+    world.until_account(user(1), "it has filled and is closed", done).await;
 }

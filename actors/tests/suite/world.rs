@@ -312,6 +312,7 @@ pub fn stop() -> StopRequest {
         by: "ann".to_owned(),
         reason: None,
         cancel_open_orders: true,
+        flatten: false,
     }
 }
 

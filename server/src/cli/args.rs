@@ -83,6 +83,9 @@ pub(crate) struct StopArgs {
     /// Allow what shrinks a position, instead of protective exits alone
     #[arg(long, conflicts_with = "local")]
     pub(crate) reducing: bool,
+    /// Close what is open, at the market
+    #[arg(long, conflicts_with = "local")]
+    pub(crate) flatten: bool,
     /// Leave working entries at their venues
     #[arg(long, conflicts_with = "local")]
     pub(crate) keep_open_orders: bool,
@@ -375,6 +378,7 @@ mod tests {
             "stop --reason drill",
             "stop --local --reason drill --json",
             "stop --symbol EURUSD --reducing --keep-open-orders",
+            "stop --flatten --reason drill",
             "stop --local --user 00000000-0000-0000-0000-000000000001",
             "resume --feed breakout",
             "resume",
@@ -405,7 +409,7 @@ mod tests {
         for line in [
             "fly",
             "serve --json",
-            "stop --flatten",
+            "stop --flatten --local",
             "stop --local --url http://127.0.0.1:1",
             "stop --symbol EURUSD --user ann",
             "stop --local --reducing",

@@ -27,6 +27,7 @@ pub(crate) async fn stop(args: &StopArgs, environ: &Environ) -> anyhow::Result<E
     let client = Client::signed_in(&args.client, environ).await.context(HINT)?;
     let mut body = body_of(&client, &args.scope, args.reason.as_deref()).await.context(HINT)?;
     body["reducing"] = json!(args.reducing);
+    body["flatten"] = json!(args.flatten);
     body["cancel_open_orders"] = json!(!args.keep_open_orders);
     let answer = client.post("/admin/emergency-stop", &body).await.context(HINT)?;
     if args.client.json {
@@ -119,6 +120,11 @@ fn stop_in_words(answer: &Value) -> String {
     }
     lines.push(("in the ledger", persisted.to_owned()));
     lines.push(("entries cancelled", field(answer, "cancelled_orders")));
+    if answer["flattened"].is_object() {
+        let flattened = &answer["flattened"];
+        let text = format!("{} exits sent, {} still open", field(flattened, "exits"), field(flattened, "still_open"));
+        lines.push(("positions closed", text));
+    }
     output::pairs(&lines)
 }
 

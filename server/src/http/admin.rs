@@ -28,7 +28,7 @@ const LOOK_UP_WITHIN: Duration = Duration::from_millis(500);
 ///
 /// When this answers, no byte of a new-exposure order of that scope leaves the engine until a person resumes it. Works with any
 /// Content-Type, with an empty body, and with one that cannot be read or names what is not known: then everything is stopped.
-/// Working entries of the scope are cancelled, protection never is. May be repeated.
+/// Working entries of the scope are cancelled, protection never is; `flatten` closes what is open. May be repeated.
 #[utoipa::path(
     post, path = "/admin/emergency-stop", tag = "Kill switch",
     request_body(content = Option<StopBody>, description = "May be absent"),
@@ -45,9 +45,9 @@ pub async fn emergency_stop(
             Ok(body) => Stop::read(&body),
             Err(_) => Stop::everything("the body did not arrive whole, in time and within its bounds"),
         };
-        let Stop { scope, state, reason, cancel_open_orders, mut warnings } = known_to(&app.engine, stop);
+        let Stop { scope, state, reason, cancel_open_orders, flatten, mut warnings } = known_to(&app.engine, stop);
         tracing::warn!(by = admin.name, %scope, state = state.as_str(), reason, "an emergency stop was asked for");
-        let request = StopRequest { scope: scope.clone(), state, by: admin.name, reason, cancel_open_orders };
+        let request = StopRequest { scope: scope.clone(), state, by: admin.name, reason, cancel_open_orders, flatten };
         let answer = app.engine.stop(request).await;
         warnings.extend(unknown(&app, &scope).await);
         Ok(axum::Json(StopAnswerBody::of(answer, warnings)))

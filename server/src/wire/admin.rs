@@ -3,7 +3,7 @@
 //! A stop is read so that nothing in its body can keep it from stopping: what cannot be read, or is not understood,
 //! stops everything. A resume is read like any other body.
 
-use nexus_actors::engine::{EngineStatus, GateStatus, StopAnswer};
+use nexus_actors::engine::{EngineStatus, Flattened, GateStatus, StopAnswer};
 use nexus_engine::gate::{Scope, TradingState};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -67,7 +67,7 @@ pub struct StopBody {
     pub reason: Option<String>,
     /// Whether working entries are cancelled; true when absent. Protection is never cancelled.
     pub cancel_open_orders: Option<bool>,
-    /// Not carried out in this release; the stop is made, and the answer says so.
+    /// Whether open positions are closed at the market, after the cancels.
     pub flatten: Option<bool>,
     /// Not carried out in this release; the stop is made, and the answer says so.
     pub freeze_exits: Option<bool>,
@@ -88,6 +88,8 @@ pub struct Stop {
     pub reason: Option<String>,
     /// Whether working entries are cancelled.
     pub cancel_open_orders: bool,
+    /// Whether open positions are closed.
+    pub flatten: bool,
     /// What was asked for and is not done, in words.
     pub warnings: Vec<String>,
 }
@@ -100,12 +102,16 @@ impl Stop {
             state: TradingState::Halted,
             reason: None,
             cancel_open_orders: true,
+            flatten: false,
             warnings: vec![format!("{why}; everything was stopped")],
         }
     }
 
-    /// The same stop of everything: what was to be stopped is not known.
-    pub fn widened(self, why: &str) -> Self {
+    /// The same stop of everything: what was to be stopped is not known. Positions of others are not closed by a slip.
+    pub fn widened(mut self, why: &str) -> Self {
+        if self.flatten {
+            self.warnings.push("nothing was closed: it is not known what was to be".to_owned());
+        }
         let mut wide = Self { reason: self.reason, ..Self::everything(why) };
         wide.warnings.extend(self.warnings);
         wide
@@ -127,9 +133,6 @@ impl From<StopBody> for Stop {
     fn from(body: StopBody) -> Self {
         let mut warnings = Vec::new();
         let scope = body.scope.unwrap_or_default().read();
-        if body.flatten == Some(true) {
-            warnings.push("flatten is not in this release; open positions keep their stops".to_owned());
-        }
         if body.freeze_exits == Some(true) {
             warnings.push("freeze_exits is not in this release; protective exits may still leave".to_owned());
         }
@@ -138,6 +141,7 @@ impl From<StopBody> for Stop {
             state: if body.reducing == Some(true) { TradingState::Reducing } else { TradingState::Halted },
             reason: body.reason.map(|reason| reason.chars().take(REASON_CHARS_MAX).collect()),
             cancel_open_orders: body.cancel_open_orders.unwrap_or(true),
+            flatten: body.flatten == Some(true),
             warnings,
         };
         match scope {
@@ -168,11 +172,33 @@ pub struct StopAnswerBody {
     pub persisted: bool,
     /// Working entries whose cancellation was asked for.
     pub cancelled_orders: usize,
+    /// What became of closing the positions, when that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flattened: Option<FlattenedBody>,
     /// The instances that have stopped.
     pub instances: InstancesBody,
     /// What was asked for and is not done.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+}
+
+/// What became of closing the positions by the time of the answer.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[schema(as = Flattened)]
+pub struct FlattenedBody {
+    /// Exits that were sent.
+    pub exits: usize,
+    /// Positions that are not known to be closed; they go on being closed as long as the stop is in force.
+    pub still_open: usize,
+    /// Whether none is.
+    pub complete: bool,
+}
+
+impl From<Flattened> for FlattenedBody {
+    fn from(flattened: Flattened) -> Self {
+        let Flattened { exits, still_open } = flattened;
+        Self { exits, still_open, complete: still_open == 0 }
+    }
 }
 
 /// The instances that have stopped.
@@ -199,6 +225,7 @@ impl StopAnswerBody {
             reason: answer.reason,
             persisted: answer.persisted,
             cancelled_orders: answer.cancelled_orders,
+            flattened: answer.flattened.map(FlattenedBody::from),
             instances: InstancesBody { total: 1, acknowledged: 1, complete: true },
             warnings,
         }
@@ -342,10 +369,14 @@ mod tests {
             state: TradingState::Reducing,
             reason: Some("drill".to_owned()),
             cancel_open_orders: false,
+            flatten: false,
             warnings: Vec::new(),
         };
         assert_eq!(stop, expected);
-        assert_eq!(Stop::read(br#"{"flatten":true,"freeze_exits":true}"#).warnings.len(), 2);
+        let stop = Stop::read(br#"{"flatten":true,"freeze_exits":true}"#);
+        assert_eq!((stop.flatten, stop.warnings.len()), (true, 1));
+        let slip = Stop::read(br#"{"flatten":true,"scope":{"feed":"x"}}"#);
+        assert_eq!((slip.scope, slip.flatten, slip.warnings.len()), (Scope::Everything, false, 2));
         assert_eq!(Stop::read(b"{}").warnings.len(), 0);
         let id = "00000000-0000-0000-0000-000000000001";
         for (kind, name) in [("feed", id), ("user", id), ("symbol", "EURUSD"), ("venue", "paper")] {

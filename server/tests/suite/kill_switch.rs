@@ -205,3 +205,23 @@ async fn a_stop_of_one_thing_leaves_the_rest_alone_survives_a_kill_and_is_resume
     let answer = engine.post("/admin/emergency-stop", &admin, &nobody).await;
     assert_eq!(answer.body["warnings"].as_array().map(Vec::len), Some(1), "{}", answer.text);
 }
+
+#[tokio::test]
+async fn a_stop_that_flattens_closes_what_is_open_and_says_by_whom_and_how_completely() {
+    let World { engine, admin, feed, ann, .. } = World::new().await;
+    let accepted = engine.post("/api/v1/signals", &feed, &signal("held")).await;
+    assert_eq!(accepted.body["accepted"], 1, "{}", accepted.text);
+    let positions = async || {
+        let status = engine.get(&format!("/api/v1/users/{}/risk-status", ann.id), &admin).await;
+        status.body["open_positions"].as_array().map(Vec::len)
+    };
+    super::engine::eventually("it is open", || async { positions().await == Some(1) }).await;
+    let elsewhere = json!({"flatten": true, "scope": {"symbol": "GBPUSD"}});
+    let answer = engine.post("/admin/emergency-stop", &admin, &elsewhere).await;
+    assert_eq!(answer.body["flattened"], json!({"exits": 0, "still_open": 0, "complete": true}), "{}", answer.text);
+    assert_eq!(positions().await, Some(1));
+    let answer = engine.post("/admin/emergency-stop", &admin, &json!({"flatten": true, "reason": "drill"})).await;
+    assert_eq!(answer.body["flattened"], json!({"exits": 1, "still_open": 0, "complete": true}), "{}", answer.text);
+    assert_eq!((&answer.body["by"], &answer.body["state"]), (&json!("admin"), &json!("halted")));
+    assert_eq!(positions().await, Some(0));
+}
