@@ -19,6 +19,7 @@ mod migrate;
 mod pages;
 mod reader;
 mod rows;
+mod snapshots;
 mod writer;
 
 use std::sync::Arc;

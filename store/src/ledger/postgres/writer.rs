@@ -1,12 +1,13 @@
 //! The task that owns the one connection that commits.
 //!
 //! Batches queue for it in a bounded channel. One that it has taken runs to its end, whether or not anybody still waits for
-//! it. The connection is made when it is first needed, and again after whatever has ended it.
+//! it. The connection is made when it is first needed, and again after whatever has ended it. While nothing is committed, and
+//! when asked to, it writes the snapshots of accounts that are behind their turns.
 
 use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use nexus_actors::ports::{CommitVerdict, Probe, Step, TurnRecord};
@@ -15,16 +16,20 @@ use parking_lot::Mutex;
 use sqlx::Connection;
 use sqlx::postgres::{PgConnection, PgRow};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::batch::{self, Batch, Grouping};
 use super::connection::{REST_MAX, Sessions};
 use super::fault::Fault;
 use super::lease::Fence;
+use super::snapshots::{Behind, Snapshots};
 
 /// How often a batch is tried again that the database has ended because two transactions waited for each other.
 const RETRIES_MAX: u32 = 5;
 /// Signals that are remembered as recorded; when there are more, the memory begins anew.
 const RECORDED_MAX: usize = 4_096;
+/// How long nothing is committed before snapshots catch up: whoever comes then waits for some of them at most.
+const QUIET: Duration = Duration::from_millis(250);
 
 /// Signals that need not be sent to the database again.
 #[derive(Clone, Default)]
@@ -46,9 +51,9 @@ impl Recorded {
     }
 }
 
-struct Job {
-    batch: Vec<TurnRecord>,
-    answer: oneshot::Sender<Result<Vec<CommitVerdict>, Fault>>,
+enum Job {
+    Commit { batch: Vec<TurnRecord>, answer: oneshot::Sender<Result<Vec<CommitVerdict>, Fault>> },
+    CatchUp { answer: oneshot::Sender<Result<(), Fault>> },
 }
 
 /// The door of the task. It ends when this is dropped and its queue is empty.
@@ -64,7 +69,8 @@ impl Writer {
         probe: Option<Arc<dyn Probe>>,
     ) -> Writer {
         let (jobs, queue) = mpsc::channel(sessions.options.queue.max(1));
-        let committer = Committer { sessions, fence, recorded, probe, call: batch::call(), held: None };
+        let behind = Behind::default();
+        let committer = Committer { sessions, fence, recorded, probe, call: batch::call(), held: None, behind };
         tokio::spawn(committer.run(queue));
         Writer { jobs }
     }
@@ -72,7 +78,14 @@ impl Writer {
     /// Commits a batch. Once queued it runs to its end, whatever becomes of the caller.
     pub(super) async fn commit(&self, batch: Vec<TurnRecord>) -> Result<Vec<CommitVerdict>, Fault> {
         let (answer, answered) = oneshot::channel();
-        self.jobs.send(Job { batch, answer }).await.map_err(|_| Fault::Closed)?;
+        self.jobs.send(Job::Commit { batch, answer }).await.map_err(|_| Fault::Closed)?;
+        answered.await.map_err(|_| Fault::Unanswered)?
+    }
+
+    /// Writes every snapshot that is behind.
+    pub(super) async fn catch_up(&self) -> Result<(), Fault> {
+        let (answer, answered) = oneshot::channel();
+        self.jobs.send(Job::CatchUp { answer }).await.map_err(|_| Fault::Closed)?;
         answered.await.map_err(|_| Fault::Unanswered)?
     }
 }
@@ -85,18 +98,70 @@ struct Committer {
     call: String,
     /// The connection, and when it was last used.
     held: Option<(PgConnection, Instant)>,
+    behind: Behind,
 }
 
 impl Committer {
     async fn run(mut self, mut queue: mpsc::Receiver<Job>) {
-        while let Some(Job { batch, answer }) = queue.recv().await {
-            let outcome = AssertUnwindSafe(self.commit(&batch)).catch_unwind().await.unwrap_or_else(|_| {
-                self.held = None;
-                Err(Fault::Unanswered)
-            });
-            // The caller may be gone; what was done stays done.
-            drop(answer.send(outcome));
+        while let Some(job) = self.next(&mut queue).await {
+            // Whoever asked may be gone; what was done stays done.
+            match job {
+                Job::Commit { batch, answer } => {
+                    drop(answer.send(self.guarded(async |it| it.commit(&batch).await).await));
+                }
+                Job::CatchUp { answer } => drop(answer.send(self.guarded(Self::catch_up).await)),
+            }
         }
+        self.end().await;
+    }
+
+    /// The next job; while none comes, snapshots catch up.
+    async fn next(&mut self, queue: &mut mpsc::Receiver<Job>) -> Option<Job> {
+        while !self.behind.is_empty() {
+            match timeout(QUIET, queue.recv()).await {
+                Ok(job) => return job,
+                Err(_) => {
+                    while queue.is_empty() && !self.behind.is_empty() {
+                        if let Err(fault) = self.guarded(Self::catch_up_some).await {
+                            tracing::debug!(?fault, "snapshots stay behind for now");
+                            return queue.recv().await;
+                        }
+                    }
+                }
+            }
+        }
+        queue.recv().await
+    }
+
+    /// A panic costs the connection, whose state nobody knows, and not the task.
+    async fn guarded<T>(&mut self, work: impl AsyncFnOnce(&mut Self) -> Result<T, Fault>) -> Result<T, Fault> {
+        let outcome = AssertUnwindSafe(work(&mut *self)).catch_unwind().await;
+        outcome.unwrap_or_else(|_| {
+            self.held = None;
+            Err(Fault::Unanswered)
+        })
+    }
+
+    async fn catch_up(&mut self) -> Result<(), Fault> {
+        while !self.behind.is_empty() {
+            self.catch_up_some().await?;
+        }
+        Ok(())
+    }
+
+    async fn catch_up_some(&mut self) -> Result<(), Fault> {
+        let accounts = self.behind.some();
+        let snapshots = Snapshots::of(&accounts)?;
+        let statement = snapshots.statement(self.fence.get());
+        let mut connection = self.connection().await?;
+        let written = timeout(self.sessions.patience(), statement.execute(&mut connection)).await;
+        written.map_err(|_| Fault::NoAnswer)?.map_err(Fault::of)?;
+        self.held = Some((connection, Instant::now()));
+        self.behind.forget(&accounts);
+        Ok(())
+    }
+
+    async fn end(mut self) {
         if let Some((connection, _)) = self.held.take()
             && let Err(error) = connection.close().await
         {
@@ -109,15 +174,17 @@ impl Committer {
             return Ok(Vec::new());
         }
         let answer = self.answer(records, Grouping::Steps).await?;
-        if answer.suspects.is_empty() {
-            return Ok(answer.verdicts);
-        }
-        // A step that the tables refuse is taken apart, so that the turns before the one that is to blame are kept.
         let mut verdicts = answer.verdicts;
-        let suspects: Vec<TurnRecord> = answer.suspects.iter().map(|place| records[*place].clone()).collect();
-        let alone = self.answer(&suspects, Grouping::EachAlone).await?;
-        for (place, verdict) in answer.suspects.into_iter().zip(alone.verdicts) {
-            verdicts[place] = verdict;
+        if !answer.suspects.is_empty() {
+            // A step that the tables refuse is taken apart, so that the turns before the one that is to blame are kept.
+            let suspects: Vec<TurnRecord> = answer.suspects.iter().map(|place| records[*place].clone()).collect();
+            let alone = self.answer(&suspects, Grouping::EachAlone).await?;
+            for (place, verdict) in answer.suspects.into_iter().zip(alone.verdicts) {
+                verdicts[place] = verdict;
+            }
+        }
+        for (record, _) in records.iter().zip(&verdicts).filter(|(_, verdict)| **verdict == CommitVerdict::Committed) {
+            self.behind.note(record);
         }
         Ok(verdicts)
     }
@@ -159,7 +226,7 @@ impl Committer {
                 Some(probe) => watched(&mut connection, statement, &*probe).await,
             }
         };
-        let Ok(called) = tokio::time::timeout(patience, called).await else { return Err(Fault::NoAnswer) };
+        let Ok(called) = timeout(patience, called).await else { return Err(Fault::NoAnswer) };
         match called {
             Ok(row) => {
                 // The batch is written: an answer that cannot be read leaves the caller in doubt.
@@ -184,7 +251,7 @@ impl Committer {
                 return Ok(connection);
             }
             // A database that has gone meanwhile is noticed before anything is sent that could be in doubt.
-            let asked = tokio::time::timeout(self.sessions.options.connect_timeout, connection.ping()).await;
+            let asked = timeout(self.sessions.options.connect_timeout, connection.ping()).await;
             if matches!(asked, Ok(Ok(()))) {
                 return Ok(connection);
             }
