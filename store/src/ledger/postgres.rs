@@ -16,6 +16,7 @@ mod lease;
 mod ledger;
 mod lookup;
 mod migrate;
+mod newness;
 mod pages;
 mod reader;
 mod rows;
@@ -38,6 +39,7 @@ use connection::{Sessions, Statement};
 use fault::Fault;
 use lease::Fence;
 use lookup::Lookup;
+use newness::Newness;
 pub(super) use reader::PostgresReader;
 use rows::Columns;
 pub(super) use rows::clean;
@@ -139,6 +141,7 @@ pub struct PostgresStore {
     away_at: Option<Instant>,
     migrated: Migrated,
     lookup: Lookup,
+    newness: Arc<Newness>,
 }
 
 impl PostgresStore {
@@ -160,10 +163,12 @@ impl PostgresStore {
         drop(first);
         let fence = Arc::new(Fence::default());
         let recorded = Recorded::default();
-        let writer = Writer::start(sessions.clone(), Arc::clone(&fence), recorded.clone(), probe);
+        let newness = Arc::new(Newness::default());
+        let known = (recorded.clone(), Arc::clone(&newness));
+        let writer = Writer::start(sessions.clone(), Arc::clone(&fence), known, probe);
         let (pool, control) = (sessions.pool(), sessions.control());
         let (patience, lookup) = (sessions.patience(), Lookup::start(pool.clone(), sessions.patience()));
-        Ok(PostgresStore { pool, control, patience, writer, fence, recorded, lookup, away_at, migrated })
+        Ok(PostgresStore { pool, control, patience, writer, fence, recorded, lookup, newness, away_at, migrated })
     }
 
     /// Which version the schema was at before it was opened, and which it is at now.

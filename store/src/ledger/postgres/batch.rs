@@ -251,6 +251,11 @@ impl Batch {
         Ok(answer)
     }
 
+    /// The signals that it decides.
+    pub(super) fn signals(&self) -> impl Iterator<Item = SignalId> {
+        self.signals.id.iter().copied().map(SignalId)
+    }
+
     /// Whether a turn of it decides a signal.
     pub(super) fn decides(&self) -> bool {
         self.decided.iter().any(Option::is_some)

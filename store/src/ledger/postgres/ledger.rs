@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, ready};
 use nexus_actors::ports::{
     CommitVerdict, Lease, Ledger, LedgerError, SignalRecord, TradingStateRecord, TurnRecord, UnfinishedSignal,
 };
@@ -79,6 +79,7 @@ impl Ledger for PostgresStore {
 
     fn record_signal(&self, record: Arc<SignalRecord>) -> BoxFuture<'_, Result<(), LedgerError>> {
         answer(async move {
+            self.newness.add([record.signal.id]);
             self.change(batch::record_signal(&record, self.fence.get())?).await?;
             self.recorded.add([record.signal.id]);
             Ok(())
@@ -86,6 +87,9 @@ impl Ledger for PostgresStore {
     }
 
     fn find_signal(&self, id: SignalId) -> BoxFuture<'_, Result<Option<SignalRecord>, LedgerError>> {
+        if self.newness.is_certain(id, self.fence.get()) {
+            return ready(Ok(None)).boxed();
+        }
         self.lookup.find(id).boxed()
     }
 

@@ -22,6 +22,7 @@ use super::batch::{self, Batch, Grouping};
 use super::connection::{REST_MAX, Sessions};
 use super::fault::Fault;
 use super::lease::Fence;
+use super::newness::Newness;
 use super::snapshots::{Behind, Snapshots};
 
 /// How often a batch is tried again that the database has ended because two transactions waited for each other.
@@ -65,12 +66,13 @@ impl Writer {
     pub(super) fn start(
         sessions: Sessions,
         fence: Arc<Fence>,
-        recorded: Recorded,
+        (recorded, newness): (Recorded, Arc<Newness>),
         probe: Option<Arc<dyn Probe>>,
     ) -> Writer {
         let (jobs, queue) = mpsc::channel(sessions.options.queue.max(1));
         let behind = Behind::default();
-        let committer = Committer { sessions, fence, recorded, probe, call: batch::call(), held: None, behind };
+        let call = batch::call();
+        let committer = Committer { sessions, fence, recorded, newness, probe, call, held: None, behind };
         tokio::spawn(committer.run(queue));
         Writer { jobs }
     }
@@ -94,6 +96,7 @@ struct Committer {
     sessions: Sessions,
     fence: Arc<Fence>,
     recorded: Recorded,
+    newness: Arc<Newness>,
     probe: Option<Arc<dyn Probe>>,
     call: String,
     /// The connection, and when it was last used.
@@ -192,6 +195,7 @@ impl Committer {
     /// One batch, as often as it takes.
     async fn answer(&mut self, records: &[TurnRecord], grouping: Grouping) -> Result<batch::Answer, Fault> {
         let batch = Batch::of(records, &self.recorded.0.lock(), grouping)?;
+        self.newness.add(batch.signals());
         let mut retries = 0;
         loop {
             match self.attempt(&batch).await {
