@@ -32,7 +32,8 @@ async fn a_signal_becomes_a_decision_an_order_and_a_position_and_its_stop_an_exi
     assert!(matches!(engine.submit(world.signal("b")).await, Err(SubmitError::NotServing(_))));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+/// On one thread: whoever has the venue's answer speaks before the channel of reports is read.
+#[tokio::test]
 async fn an_order_that_trades_at_once_is_two_turns_and_one_that_waits_is_acknowledged() {
     let world = World::new(1);
     let engine = world.start().await;
