@@ -4,6 +4,7 @@
 //! Never a body, never a header is written: what is secret cannot leak from where it is not. The route is written as its
 //! pattern, so that ids do not make a measurement of their own.
 
+use std::collections::HashMap;
 use std::fmt::Display;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
@@ -15,6 +16,7 @@ use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
+use parking_lot::RwLock;
 use tracing::Instrument;
 
 use super::app::App;
@@ -67,7 +69,7 @@ pub async fn record(State(app): State<Arc<App>>, mut request: Request, next: Nex
             tracing::info!(%method, route, status, took_us, %principal, %client, "answered");
         }
     });
-    measure(&method, route, status, took);
+    app.measurements.note(&method, route, status, took);
     response
 }
 
@@ -92,17 +94,55 @@ fn add_headers(headers: &mut HeaderMap, id: &str) {
     }
 }
 
-fn measure(method: &Method, route: &str, status: u16, took: Duration) {
-    let labels =
-        [("method", label_of(method).to_owned()), ("route", route.to_owned()), ("status", status.to_string())];
-    metrics::counter!("nexus_http_requests_total", &labels).increment(1);
-    metrics::histogram!("nexus_http_request_seconds", &labels[..2]).record(took.as_secs_f64());
+/// The measurements of requests, by route, and by method and status. Naming one anew takes longer than routing a request. Bounded
+/// by what there is: routes are patterns, and methods and statuses a handful.
+#[derive(Default)]
+pub struct Measurements(RwLock<HashMap<String, HashMap<(&'static str, u16), Measurement>>>);
+
+struct Measurement {
+    requests: metrics::Counter,
+    seconds: metrics::Histogram,
+}
+
+impl Measurements {
+    fn note(&self, method: &Method, route: &str, status: u16, took: Duration) {
+        let kind = (label_of(method), status);
+        if let Some(known) = self.0.read().get(route).and_then(|kinds| kinds.get(&kind)) {
+            return known.note(took);
+        }
+        let mut routes = self.0.write();
+        let kinds = routes.entry(route.to_owned()).or_default();
+        kinds.entry(kind).or_insert_with(|| Measurement::of(kind, route)).note(took);
+    }
+}
+
+impl Measurement {
+    fn of((method, status): (&'static str, u16), route: &str) -> Measurement {
+        let labels = [("method", method.to_owned()), ("route", route.to_owned()), ("status", status.to_string())];
+        Measurement {
+            requests: metrics::counter!("nexus_http_requests_total", &labels),
+            seconds: metrics::histogram!("nexus_http_request_seconds", &labels[..2]),
+        }
+    }
+
+    fn note(&self, took: Duration) {
+        self.requests.increment(1);
+        self.seconds.record(took.as_secs_f64());
+    }
 }
 
 /// The name of a method in a measurement. A caller may make up methods, and each would be a measurement of its own.
-fn label_of(method: &Method) -> &str {
-    let known = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
-    if known.contains(method) { method.as_str() } else { "other" }
+fn label_of(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
 }
 
 /// The caller's own id when it is short and plain, else a new one.
