@@ -392,6 +392,8 @@ pub enum VenueError {
 pub enum SubmitReply {
     /// It has the order. Fills follow as reports.
     Acknowledged,
+    /// It has the order, and an execution of it is already on the channel of reports, which says both at once.
+    Traded,
     /// It did not take it.
     Rejected(CompactString),
     /// It had an order of this id already: ask for it.
@@ -412,7 +414,8 @@ pub enum CancelReply {
 pub struct VenueOrder {
     /// Which order.
     pub id: ClientOrderId,
-    /// Acknowledgement, fills and end, oldest first, with the same execution ids and times as when first reported.
+    /// Acknowledgement, fills and end, oldest first, with the same execution ids and times as when first reported. The
+    /// acknowledgement is here also when it was the answer to the order, or in its first execution.
     pub reports: Vec<Report>,
 }
 

@@ -3,7 +3,7 @@
 //! It decides nothing and reads nothing. For each signal it writes, in one transaction with one statement a table over a pool
 //! of 32 connections, the rows that the engine writes for it, into the same tables with the same indexes and the texts that an
 //! engine wrote. Two routes: one writes the rows of the turn that decides, which is what the answer stands for; the other one
-//! also those of the turns that follow when an accepted entry is acknowledged and filled.
+//! also those of the turn that follows when an accepted entry is filled.
 
 use std::sync::Arc;
 
