@@ -53,9 +53,7 @@ pub async fn record(State(app): State<Arc<App>>, mut request: Request, next: Nex
     let peer = request.extensions().get::<Peer>().copied();
     let client = peer.map(|peer| client_ip(peer, request.headers(), &app.settings.trusted_proxies));
     let span = tracing::info_span!("request", id = %id);
-    // A panic ends the request and nothing else.
-    let answered = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span.clone()).await;
-    let mut response = answered.unwrap_or_else(|panic| span.in_scope(|| caught(&*panic)));
+    let mut response = answer_of(next.run(request)).instrument(span.clone()).await;
     add_headers(response.headers_mut(), &id);
     let (status, took) = (response.status().as_u16(), began.elapsed());
     let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
@@ -73,16 +71,19 @@ pub async fn record(State(app): State<Arc<App>>, mut request: Request, next: Nex
     response
 }
 
+/// The answer, also when its handler panics: that ends the request and nothing else.
+async fn answer_of(handling: impl Future<Output = Response>) -> Response {
+    AssertUnwindSafe(handling).catch_unwind().await.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("of unknown kind");
+        tracing::error!(panic = text, "a handler panicked");
+        Problem::internal().into_response()
+    })
+}
+
 /// What is not known is a dash in the log.
 fn or_dash(known: Option<&impl Display>) -> &dyn Display {
     known.map_or(&"-", |it| it)
-}
-
-fn caught(panic: &(dyn std::any::Any + Send)) -> Response {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("of unknown kind");
-    tracing::error!(panic = text, "a handler panicked");
-    Problem::internal().into_response()
 }
 
 /// The id of the request, and what is so unless a handler has said otherwise.
@@ -97,7 +98,10 @@ fn add_headers(headers: &mut HeaderMap, id: &str) {
 /// The measurements of requests, by route, and by method and status. Naming one anew takes longer than routing a request. Bounded
 /// by what there is: routes are patterns, and methods and statuses a handful.
 #[derive(Default)]
-pub struct Measurements(RwLock<HashMap<String, HashMap<(&'static str, u16), Measurement>>>);
+pub struct Measurements(RwLock<HashMap<String, HashMap<Kind, Measurement>>>);
+
+/// Method and status.
+type Kind = (&'static str, u16);
 
 struct Measurement {
     requests: metrics::Counter,
@@ -117,7 +121,7 @@ impl Measurements {
 }
 
 impl Measurement {
-    fn of((method, status): (&'static str, u16), route: &str) -> Measurement {
+    fn of((method, status): Kind, route: &str) -> Measurement {
         let labels = [("method", method.to_owned()), ("route", route.to_owned()), ("status", status.to_string())];
         Measurement {
             requests: metrics::counter!("nexus_http_requests_total", &labels),
@@ -158,6 +162,22 @@ fn request_id(headers: &HeaderMap) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_panic_of_a_handler_is_an_answer() {
+        let panicking = async { panic!("at the {}", "disco") };
+        assert_eq!(answer_of(panicking).await.status().as_u16(), 500);
+    }
+
+    #[test]
+    fn a_handler_has_the_last_word_on_headers_that_every_answer_carries() {
+        let mut headers = HeaderMap::new();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("max-age=1"));
+        add_headers(&mut headers, "abc-1");
+        assert_eq!(headers[CACHE_CONTROL], "max-age=1");
+        assert_eq!(headers[X_CONTENT_TYPE_OPTIONS], "nosniff");
+        assert_eq!(headers[REQUEST_ID], "abc-1");
+    }
 
     #[test]
     fn a_made_up_method_is_no_measurement_of_its_own() {
