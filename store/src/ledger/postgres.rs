@@ -43,7 +43,7 @@ use newness::Newness;
 pub(super) use reader::PostgresReader;
 use rows::Columns;
 pub(super) use rows::clean;
-use writer::{Recorded, Writer};
+use writer::{Recorded, Writers};
 
 /// Why the ledger could not be opened.
 #[derive(Debug, Error)]
@@ -132,7 +132,7 @@ pub struct PostgresStore {
     pool: PgPool,
     /// What must not stand behind them: the kill switch, the lease, the health check.
     control: PgPool,
-    writer: Writer,
+    writers: Writers,
     fence: Arc<Fence>,
     recorded: Recorded,
     /// How long an answer is waited for: beyond the database's own bound, then it is not the statement that hangs.
@@ -164,11 +164,10 @@ impl PostgresStore {
         let fence = Arc::new(Fence::default());
         let recorded = Recorded::default();
         let newness = Arc::new(Newness::default());
-        let known = (recorded.clone(), Arc::clone(&newness));
-        let writer = Writer::start(sessions.clone(), Arc::clone(&fence), known, probe);
+        let writers = Writers::start(&sessions, &fence, (&recorded, &newness), probe.as_ref());
         let (pool, control) = (sessions.pool(), sessions.control());
         let (patience, lookup) = (sessions.patience(), Lookup::start(pool.clone(), sessions.patience()));
-        Ok(PostgresStore { pool, control, patience, writer, fence, recorded, lookup, newness, away_at, migrated })
+        Ok(PostgresStore { pool, control, patience, writers, fence, recorded, lookup, newness, away_at, migrated })
     }
 
     /// Which version the schema was at before it was opened, and which it is at now.

@@ -323,7 +323,7 @@ impl Batch {
 
     fn push_snapshot(&mut self, step: i32, turns: &[&TurnRecord]) -> Result<(), Unreadable> {
         let (before, after) = (turns[0].base_version, &turns[turns.len() - 1].after);
-        if snapshots::is_due(before, after.version) {
+        if snapshots::is_due(after.user, before, after.version) {
             self.snapshots.step.push(step);
             self.snapshots.account.push(to_json(&**after)?);
         }

@@ -89,7 +89,7 @@ impl Lease for PostgresStore {
         let sql = "UPDATE lease SET owner = NULL, expires_at = clock_timestamp() WHERE fence = $1 RETURNING fence";
         async move {
             // Whoever comes next may be another program, which had better not take turns again that this one has taken.
-            if let Err(fault) = self.writer.catch_up().await {
+            if let Err(fault) = self.writers.catch_up().await {
                 tracing::warn!(%fault, "accounts are not written whole; their last turns will be taken again");
             }
             let fence = self.fence.get();

@@ -18,6 +18,7 @@ use sqlx::{AssertSqlSafe, query};
 use super::fault::Fault;
 use super::rows::clean;
 use super::snapshots::{StoredTurn, rebuilt};
+use super::writer::AT_ONCE;
 use super::{PostgresStore, batch};
 use crate::ledger::rows::{
     self, Cells, DECISION_COLUMNS, DECISIONS_FROM, SIGNAL_COLUMNS, TRADING_STATE_COLUMNS, Unreadable, to_column,
@@ -34,7 +35,11 @@ fn user_id(cells: &mut dyn Cells) -> Result<UserId, Unreadable> {
 
 impl Ledger for PostgresStore {
     fn commit(&self, batch: Vec<TurnRecord>) -> BoxFuture<'_, Result<Vec<CommitVerdict>, LedgerError>> {
-        answer(self.writer.commit(batch))
+        answer(self.writers.commit(batch))
+    }
+
+    fn commits_at_once(&self) -> usize {
+        AT_ONCE
     }
 
     /// A snapshot at hand is believed when it is of the same turn and says the same of money as the row does that every commit

@@ -25,9 +25,11 @@ const BEHIND_MAX: usize = 65_536;
 /// Snapshots in one statement.
 const AT_ONCE_MAX: usize = 64;
 
-/// Whether turns that lead from one version to another bring a snapshot.
-pub(super) fn is_due(before: u64, after: u64) -> bool {
-    before / EVERY != after / EVERY
+/// Whether turns that lead from one version to another bring a snapshot. Not with the same versions of everybody: users of one feed
+/// are stepped alike.
+pub(super) fn is_due(user: UserId, before: u64, after: u64) -> bool {
+    let offset = user.0.as_u64_pair().1 % EVERY;
+    (before + offset) / EVERY != (after + offset) / EVERY
 }
 
 /// Accounts whose newest turn is committed and whose snapshot is older.
@@ -37,7 +39,7 @@ pub(super) struct Behind(HashMap<UserId, Arc<Account>>);
 impl Behind {
     /// A turn is committed: it has brought a snapshot, or leaves its account behind.
     pub(super) fn note(&mut self, record: &TurnRecord) {
-        if is_due(record.base_version, record.after.version) {
+        if is_due(record.user, record.base_version, record.after.version) {
             self.0.remove(&record.user);
         } else if self.0.len() < BEHIND_MAX || self.0.contains_key(&record.user) {
             self.0.insert(record.user, Arc::clone(&record.after));
@@ -48,15 +50,16 @@ impl Behind {
         self.0.is_empty()
     }
 
-    /// Some of them, to be written.
-    pub(super) fn some(&self) -> Vec<Arc<Account>> {
-        self.0.values().take(AT_ONCE_MAX).cloned().collect()
+    /// Takes some of them out, to be written.
+    pub(super) fn take_some(&mut self) -> Vec<Arc<Account>> {
+        let users: Vec<UserId> = self.0.keys().take(AT_ONCE_MAX).copied().collect();
+        users.iter().filter_map(|user| self.0.remove(user)).collect()
     }
 
-    /// These are written.
-    pub(super) fn forget(&mut self, written: &[Arc<Account>]) {
-        for account in written {
-            self.0.remove(&account.user);
+    /// These could not be written. A newer one may have come.
+    pub(super) fn put_back(&mut self, accounts: Vec<Arc<Account>>) {
+        for account in accounts {
+            self.0.entry(account.user).or_insert(account);
         }
     }
 }

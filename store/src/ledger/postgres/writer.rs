@@ -1,16 +1,19 @@
-//! The task that owns the one connection that commits.
+//! The tasks that commit, each with a connection of its own.
 //!
-//! Batches queue for it in a bounded channel. One that it has taken runs to its end, whether or not anybody still waits for
-//! it. The connection is made when it is first needed, and again after whatever has ended it. While nothing is committed, and
-//! when asked to, it writes the snapshots of accounts that are behind their turns.
+//! There are two, because one waits for the disk while the other one works: whoever commits at once commits for different
+//! users. Batches queue in bounded channels. One that a task has taken runs to its end, whether or not anybody still waits for
+//! it. A connection is made when it is first needed, and again after whatever has ended it. While nothing is committed, and
+//! when asked to, snapshots are written of accounts that are behind their turns.
 
 use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use nexus_actors::ports::{CommitVerdict, Probe, Step, TurnRecord};
+use nexus_engine::account::Account;
 use nexus_engine::ids::SignalId;
 use parking_lot::Mutex;
 use sqlx::Connection;
@@ -25,6 +28,8 @@ use super::lease::Fence;
 use super::newness::Newness;
 use super::snapshots::{Behind, Snapshots};
 
+/// Batches that are committed at once. On few processors more do not help.
+pub(super) const AT_ONCE: usize = 2;
 /// How often a batch is tried again that the database has ended because two transactions waited for each other.
 const RETRIES_MAX: u32 = 5;
 /// Signals that are remembered as recorded; when there are more, the memory begins anew.
@@ -57,38 +62,70 @@ enum Job {
     CatchUp { answer: oneshot::Sender<Result<(), Fault>> },
 }
 
-/// The door of the task. It ends when this is dropped and its queue is empty.
-pub(super) struct Writer {
-    jobs: mpsc::Sender<Job>,
+/// The door of the tasks. They end when this is dropped and their queues are empty.
+pub(super) struct Writers {
+    queues: [mpsc::Sender<Job>; AT_ONCE],
+    /// How many batches each has been handed and has not answered for.
+    handed: [AtomicUsize; AT_ONCE],
 }
 
-impl Writer {
+impl Writers {
     pub(super) fn start(
-        sessions: Sessions,
-        fence: Arc<Fence>,
-        (recorded, newness): (Recorded, Arc<Newness>),
-        probe: Option<Arc<dyn Probe>>,
-    ) -> Writer {
-        let (jobs, queue) = mpsc::channel(sessions.options.queue.max(1));
-        let behind = Behind::default();
-        let call = batch::call();
-        let committer = Committer { sessions, fence, recorded, newness, probe, call, held: None, behind };
-        tokio::spawn(committer.run(queue));
-        Writer { jobs }
+        sessions: &Sessions,
+        fence: &Arc<Fence>,
+        (recorded, newness): (&Recorded, &Arc<Newness>),
+        probe: Option<&Arc<dyn Probe>>,
+    ) -> Writers {
+        let behind = Arc::new(Mutex::new(Behind::default()));
+        let queues = std::array::from_fn(|_| {
+            let (jobs, queue) = mpsc::channel(sessions.options.queue.max(1));
+            let committer = Committer {
+                sessions: sessions.clone(),
+                fence: Arc::clone(fence),
+                recorded: recorded.clone(),
+                newness: Arc::clone(newness),
+                probe: probe.cloned(),
+                call: batch::call(),
+                held: None,
+                behind: Arc::clone(&behind),
+            };
+            tokio::spawn(committer.run(queue));
+            jobs
+        });
+        Writers { queues, handed: Default::default() }
     }
 
     /// Commits a batch. Once queued it runs to its end, whatever becomes of the caller.
     pub(super) async fn commit(&self, batch: Vec<TurnRecord>) -> Result<Vec<CommitVerdict>, Fault> {
+        let waiting = |queue: &usize| self.handed[*queue].load(Ordering::SeqCst);
+        let free = (0..AT_ONCE).min_by_key(waiting).unwrap_or_default();
+        let _handed = Handed::to(&self.handed[free]);
         let (answer, answered) = oneshot::channel();
-        self.jobs.send(Job::Commit { batch, answer }).await.map_err(|_| Fault::Closed)?;
+        self.queues[free].send(Job::Commit { batch, answer }).await.map_err(|_| Fault::Closed)?;
         answered.await.map_err(|_| Fault::Unanswered)?
     }
 
     /// Writes every snapshot that is behind.
     pub(super) async fn catch_up(&self) -> Result<(), Fault> {
         let (answer, answered) = oneshot::channel();
-        self.jobs.send(Job::CatchUp { answer }).await.map_err(|_| Fault::Closed)?;
+        self.queues[0].send(Job::CatchUp { answer }).await.map_err(|_| Fault::Closed)?;
         answered.await.map_err(|_| Fault::Unanswered)?
+    }
+}
+
+/// A batch is under way as long as this lives.
+struct Handed<'a>(&'a AtomicUsize);
+
+impl<'a> Handed<'a> {
+    fn to(counter: &'a AtomicUsize) -> Handed<'a> {
+        counter.fetch_add(1, Ordering::SeqCst);
+        Handed(counter)
+    }
+}
+
+impl Drop for Handed<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -101,7 +138,8 @@ struct Committer {
     call: String,
     /// The connection, and when it was last used.
     held: Option<(PgConnection, Instant)>,
-    behind: Behind,
+    /// Of both.
+    behind: Arc<Mutex<Behind>>,
 }
 
 impl Committer {
@@ -120,11 +158,11 @@ impl Committer {
 
     /// The next job; while none comes, snapshots catch up.
     async fn next(&mut self, queue: &mut mpsc::Receiver<Job>) -> Option<Job> {
-        while !self.behind.is_empty() {
+        while !self.is_caught_up() {
             match timeout(QUIET, queue.recv()).await {
                 Ok(job) => return job,
                 Err(_) => {
-                    while queue.is_empty() && !self.behind.is_empty() {
+                    while queue.is_empty() && !self.is_caught_up() {
                         if let Err(fault) = self.guarded(Self::catch_up_some).await {
                             tracing::debug!(?fault, "snapshots stay behind for now");
                             return queue.recv().await;
@@ -146,21 +184,32 @@ impl Committer {
     }
 
     async fn catch_up(&mut self) -> Result<(), Fault> {
-        while !self.behind.is_empty() {
+        while !self.is_caught_up() {
             self.catch_up_some().await?;
         }
         Ok(())
     }
 
+    fn is_caught_up(&self) -> bool {
+        self.behind.lock().is_empty()
+    }
+
     async fn catch_up_some(&mut self) -> Result<(), Fault> {
-        let accounts = self.behind.some();
-        let snapshots = Snapshots::of(&accounts)?;
+        let accounts = self.behind.lock().take_some();
+        let written = self.write(&accounts).await;
+        if written.is_err() {
+            self.behind.lock().put_back(accounts);
+        }
+        written
+    }
+
+    async fn write(&mut self, accounts: &[Arc<Account>]) -> Result<(), Fault> {
+        let snapshots = Snapshots::of(accounts)?;
         let statement = snapshots.statement(self.fence.get());
         let mut connection = self.connection().await?;
         let written = timeout(self.sessions.patience(), statement.execute(&mut connection)).await;
         written.map_err(|_| Fault::NoAnswer)?.map_err(Fault::of)?;
         self.held = Some((connection, Instant::now()));
-        self.behind.forget(&accounts);
         Ok(())
     }
 
@@ -186,8 +235,9 @@ impl Committer {
                 verdicts[place] = verdict;
             }
         }
+        let mut behind = self.behind.lock();
         for (record, _) in records.iter().zip(&verdicts).filter(|(_, verdict)| **verdict == CommitVerdict::Committed) {
-            self.behind.note(record);
+            behind.note(record);
         }
         Ok(verdicts)
     }
