@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::batch::{self, Batch, Grouping};
-use super::connection::{REST_MAX, Sessions};
+use super::connection::Sessions;
 use super::fault::Fault;
 use super::lease::Fence;
 use super::newness::Newness;
@@ -30,6 +30,8 @@ use super::snapshots::{Behind, Snapshots};
 
 /// Batches that are committed at once. On few processors more do not help.
 pub(super) const AT_ONCE: usize = 2;
+/// How long a connection is believed to be there after its last answer.
+const BELIEVED: Duration = Duration::from_millis(2);
 /// How often a batch is tried again that the database has ended because two transactions waited for each other.
 const RETRIES_MAX: u32 = 5;
 /// Signals that are remembered as recorded; when there are more, the memory begins anew.
@@ -301,7 +303,7 @@ impl Committer {
     /// The connection, out of its place: whatever ends this future in the middle ends the connection, too.
     async fn connection(&mut self) -> Result<PgConnection, Fault> {
         if let Some((mut connection, used)) = self.held.take() {
-            if used.elapsed() < REST_MAX {
+            if used.elapsed() < BELIEVED {
                 return Ok(connection);
             }
             // A database that has gone meanwhile is noticed before anything is sent that could be in doubt.
