@@ -195,6 +195,8 @@ impl Attempt {
                 self.shared.orders.exit_taken(id.decision);
                 self.tell(News::Acknowledged);
             }
+            // The execution tells the account that the venue has the order: told apart, it would be one more turn.
+            Ok(SubmitReply::Traded) => self.shared.orders.exit_taken(id.decision),
             Ok(SubmitReply::Rejected(reason)) => {
                 if !id.is_entry() {
                     self.shared.orders.exit_refused(id.decision);

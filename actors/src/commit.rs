@@ -2,12 +2,14 @@
 //!
 //! While one transaction is written everything that arrives forms the next; nobody lingers for company. Accounts with a
 //! fact, an exit or an admin act waiting go first, with all of their earlier turns in order; turns of one account are never
-//! reordered. The transaction runs in a task of its own that no actor's end can cancel.
+//! reordered. The transaction runs in a task of its own that no actor's end can cancel. A ledger that takes several
+//! transactions at once is written over as many queues; all turns of a user are in one of them.
 //!
 //! Only here is an [`Approved`] entry made, from what the ledger holds, and the router takes no other (promise P1).
 //! The queue is bounded by the permits of signals and by open orders.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -94,10 +96,9 @@ pub(crate) enum VoidReason {
     InDoubt,
 }
 
-/// The door of the committer, and its queue, which outlives a crash of the loop.
+/// The door of the committer, and its queues, which outlive a crash of their loops.
 pub(crate) struct Committer {
-    turns: UnboundedSender<Pending>,
-    queue: tokio::sync::Mutex<Queue>,
+    queues: Vec<(UnboundedSender<Pending>, tokio::sync::Mutex<Queue>)>,
 }
 
 struct Queue {
@@ -106,23 +107,35 @@ struct Queue {
 }
 
 impl Committer {
-    pub(crate) fn new() -> Committer {
-        let (turns, arriving) = unbounded_channel();
-        Committer { turns, queue: tokio::sync::Mutex::new(Queue { arriving, backlog: VecDeque::new() }) }
+    /// With so many queues.
+    pub(crate) fn new(queues: usize) -> Committer {
+        let queue = |_| {
+            let (turns, arriving) = unbounded_channel();
+            (turns, tokio::sync::Mutex::new(Queue { arriving, backlog: VecDeque::new() }))
+        };
+        Committer { queues: (0..queues.max(1)).map(queue).collect() }
+    }
+
+    /// The numbers of its queues.
+    pub(crate) fn queues(&self) -> Range<usize> {
+        0..self.queues.len()
     }
 
     /// Queues a turn.
     pub(crate) fn send(&self, pending: Pending) {
-        if self.turns.send(pending).is_err() {
+        // The last bits of an id are as good as drawn.
+        let (_, bits) = pending.record.user.0.as_u64_pair();
+        let (turns, _) = &self.queues[usize::try_from(bits & 0xffff).unwrap_or(0) % self.queues.len()];
+        if turns.send(pending).is_err() {
             // The receiver lives beside the sender in this struct.
             unreachable!("the committer's queue is owned by the committer");
         }
     }
 }
 
-/// The loop: runs until the tree ends.
-pub(crate) async fn run(shared: Arc<Shared>) {
-    let mut queue = shared.committer.queue.lock().await;
+/// The loop of one queue: runs until the tree ends.
+pub(crate) async fn run(shared: Arc<Shared>, queue: usize) {
+    let mut queue = shared.committer.queues[queue].1.lock().await;
     loop {
         if queue.backlog.is_empty() {
             tokio::select! {

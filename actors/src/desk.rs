@@ -77,6 +77,8 @@ pub(crate) struct Desk {
     voids_in_a_row: u32,
     /// The account was loaded because memory was wrong: what it waits for is armed again.
     rearm: bool,
+    /// The account is being read: one reading at a time.
+    reading: bool,
     panics: u32,
     quarantining: bool,
 }
@@ -99,6 +101,7 @@ impl Desk {
             reload_attempts: 0,
             voids_in_a_row: 0,
             rearm: false,
+            reading: false,
             panics: 0,
             quarantining: false,
         }
@@ -322,15 +325,16 @@ impl Desk {
     // ── Waiting for the ledger ──
 
     fn hold(&mut self, mut work: Work) {
-        if let Mode::Loading { away: true } = self.mode
-            && !work.must_be_taken()
-        {
+        let is_away = self.mode == Mode::Loading { away: true };
+        // Somebody else may have found it there again while this account waits for its next attempt.
+        let is_back = is_away && self.shared.ledger_up.load(Ordering::Relaxed);
+        if is_away && !is_back && !work.must_be_taken() {
             let error = LedgerError::Unavailable("it did not answer a moment ago".to_owned());
             return work.answer(Err(RiskError::Ledger(error)));
         }
         self.provide_for(&work);
         self.waiting.push_back(work);
-        if self.mode == Mode::Live {
+        if self.mode == Mode::Live || is_back {
             self.reload();
         }
     }
@@ -394,6 +398,9 @@ impl Desk {
     /// Reads the account, and which of the waiting signals are decided already, in a task of its own.
     fn reload(&mut self) {
         self.mode = Mode::Loading { away: matches!(self.mode, Mode::Loading { away: true }) };
+        if std::mem::replace(&mut self.reading, true) {
+            return;
+        }
         let signals: Vec<_> = self.waiting.iter().filter_map(Work::signal).collect();
         let (shared, user, myself) = (Arc::clone(&self.shared), self.user, self.myself.clone());
         self.shared.tracker.spawn(async move {
@@ -405,6 +412,7 @@ impl Desk {
     }
 
     pub(crate) fn loaded(&mut self, loaded: Loaded) {
+        self.reading = false;
         match loaded {
             Err(error) => {
                 self.shared.note_ledger(false);

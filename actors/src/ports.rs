@@ -153,9 +153,14 @@ pub trait Ledger: Send + Sync + 'static {
     /// Turns of one account stand in the order of their versions. A turn that is not committed does not fail its neighbours.
     fn commit(&self, batch: Vec<TurnRecord>) -> BoxFuture<'_, Result<Vec<CommitVerdict>, LedgerError>>;
 
+    /// How many batches it writes at once, rather than one after the other; no two of them have turns of one account.
+    fn commits_at_once(&self) -> usize {
+        1
+    }
+
     /// The account of a user as the ledger holds it: its snapshot, corrected by the counters that the ledger admits by. A
-    /// snapshot that is at hand may spare the way of the stored one, if the ledger proves it to be the same: by its version
-    /// and by its content.
+    /// snapshot that is at hand may spare the way of the stored one, if the ledger proves it to be the same: of the same turn,
+    /// and with the same money in it.
     fn load_account(
         &self,
         user: UserId,
@@ -395,6 +400,8 @@ pub enum VenueError {
 pub enum SubmitReply {
     /// It has the order. Fills follow as reports.
     Acknowledged,
+    /// It has the order, and an execution of it is already on the channel of reports, which says both at once.
+    Traded,
     /// It did not take it.
     Rejected(CompactString),
     /// It had an order of this id already: ask for it.
@@ -415,7 +422,8 @@ pub enum CancelReply {
 pub struct VenueOrder {
     /// Which order.
     pub id: ClientOrderId,
-    /// Acknowledgement, fills and end, oldest first, with the same execution ids and times as when first reported.
+    /// Acknowledgement, fills and end, oldest first, with the same execution ids and times as when first reported. The
+    /// acknowledgement is here also when it was the answer to the order, or in its first execution.
     pub reports: Vec<Report>,
 }
 

@@ -89,6 +89,7 @@ impl Shared {
         let rest = Rest::default();
         Arc::new(Shared {
             clock: parts.clock,
+            committer: Committer::new(parts.ledger.commits_at_once()),
             ledger: parts.ledger,
             hot: parts.hot,
             venues: parts.venues.into_iter().map(|venue| (CompactString::new(venue.name()), venue)).collect(),
@@ -101,7 +102,6 @@ impl Shared {
             registry: Registry::new(rest.stir()),
             owners: Owners::default(),
             orders: Orders::new(rest.stir()),
-            committer: Committer::new(),
             meters: Meters::new(),
             restarts: Restarts::default(),
             tracker: TaskTracker::new(),

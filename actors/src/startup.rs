@@ -114,8 +114,10 @@ fn took_over_blind(persisted: GateStatus, now: Timestamp) -> GateStatus {
 
 /// Starts the loops that live as long as the tree.
 pub(crate) fn start_loops(shared: &Arc<Shared>) {
-    let committer = Arc::clone(shared);
-    keep_running(shared, "committer", move || commit::run(Arc::clone(&committer)));
+    for queue in shared.committer.queues() {
+        let committer = Arc::clone(shared);
+        keep_running(shared, "committer", move || commit::run(Arc::clone(&committer), queue));
+    }
     if shared.tenure.is_some() {
         let (keeper, watcher) = (Arc::clone(shared), Arc::clone(shared));
         keep_running(shared, "lease", move || tenure::keep(Arc::clone(&keeper)));

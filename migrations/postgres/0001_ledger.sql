@@ -52,16 +52,8 @@ CREATE TABLE accounts (
     reserved_e8        bigint  NOT NULL,
     open_business      boolean NOT NULL,
     day                date    NOT NULL,
-    now_us             bigint  NOT NULL,
-    snapshot           text    NOT NULL
-) WITH (fillfactor = 50, toast_tuple_target = 4080);
--- A snapshot is written with every turn: it stays in its row, and is only compressed, quickly, when it is long.
-DO $$
-BEGIN
-    ALTER TABLE accounts ALTER snapshot SET COMPRESSION lz4;
-EXCEPTION WHEN feature_not_supported THEN
-    RAISE NOTICE 'this server was built without lz4: long snapshots are compressed more slowly';
-END $$;
+    now_us             bigint  NOT NULL
+) WITH (fillfactor = 50);
 -- Start-up asks who has something at a venue.
 CREATE INDEX accounts_with_open_business ON accounts (user_id) WHERE open_business;
 COMMENT ON TABLE  accounts IS 'One user''s risk state. Open and reserved risk are added to, never overwritten, so that nobody''s write is lost. Whoever admits risk holds this row''s lock.';
@@ -75,7 +67,6 @@ COMMENT ON COLUMN accounts.reserved_e8 IS 'Worst loss of accepted entries not ye
 COMMENT ON COLUMN accounts.open_business IS 'Whether a position is open or an order has not ended.';
 COMMENT ON COLUMN accounts.day IS 'The day of the newest turn.';
 COMMENT ON COLUMN accounts.now_us IS 'The time of the newest turn.';
-COMMENT ON COLUMN accounts.snapshot IS 'The whole account after its newest turn, as JSON.';
 
 CREATE TABLE opened_accounts (
     user_id uuid NOT NULL PRIMARY KEY REFERENCES users (id),
@@ -84,6 +75,24 @@ CREATE TABLE opened_accounts (
 COMMENT ON TABLE  opened_accounts IS 'Accounts as they were opened, before their first turn: where a replay of the events begins.';
 COMMENT ON COLUMN opened_accounts.user_id IS 'Whose.';
 COMMENT ON COLUMN opened_accounts.account IS 'The account, as JSON.';
+
+-- A whole account is some kilobytes, and a turn changes little of it: it is written now and then, and the turns since are in
+-- `events`. It stays in its row, and is only compressed, quickly, when it is long.
+CREATE TABLE snapshots (
+    user_id uuid   NOT NULL PRIMARY KEY REFERENCES users (id),
+    version bigint NOT NULL,
+    account text   NOT NULL
+) WITH (fillfactor = 50, toast_tuple_target = 4080);
+DO $$
+BEGIN
+    ALTER TABLE snapshots ALTER account SET COMPRESSION lz4;
+EXCEPTION WHEN feature_not_supported THEN
+    RAISE NOTICE 'this server was built without lz4: long snapshots are compressed more slowly';
+END $$;
+COMMENT ON TABLE  snapshots IS 'Whole accounts as they were after one of their last turns: where reading one back begins. Without a row it begins with the account as it was opened.';
+COMMENT ON COLUMN snapshots.user_id IS 'Whose.';
+COMMENT ON COLUMN snapshots.version IS 'After which turn; those that came later are taken again from events.';
+COMMENT ON COLUMN snapshots.account IS 'The account, as JSON.';
 
 CREATE TABLE feeds (
     id                      uuid   NOT NULL PRIMARY KEY,

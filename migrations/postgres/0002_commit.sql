@@ -33,7 +33,7 @@ CREATE TYPE commit_verdicts AS (codes smallint[], used bigint[], caps bigint[], 
 COMMENT ON TYPE commit_verdicts IS 'What the ledger says to each step of a batch: 0 committed, 1 vetoed (used, cap), 2 already decided, 3 stale (used is the version). Words say why when it was not foreseen.';
 
 -- The arrays that begin with the same letter run in parallel: `t` steps, `e` their turns, `d` their decisions, `a` their
--- acceptances, `s` signals, `c` counts of timeframes, `f` fills, `o` orders, `p` positions. A step is one turn of a user, or
+-- acceptances, `s` signals, `n` snapshots, `c` counts of timeframes, `f` fills, `o` orders, `p` positions. A step is one turn of a user, or
 -- several that follow each other, of which only the first may decide; it is taken or refused as a whole. `x_step` is the place
 -- of the step behind a row. Steps stand in waves, each sorted by user and with every user at most once: so the steps of a wave
 -- do not see each other, each statement takes a whole wave, and an account's turns keep their order. `t_wave_end` holds the
@@ -46,7 +46,7 @@ COMMENT ON TYPE commit_verdicts IS 'What the ledger says to each step of a batch
 CREATE FUNCTION commit_turns(
     p_fence bigint, p_months text[], t_wave_end integer[],
     t_user uuid[], t_base bigint[], t_turns integer[], t_now bigint[], t_day integer[], t_realized bigint[],
-    t_open bigint[], t_reserved bigint[], t_business boolean[], t_snapshot text[],
+    t_open bigint[], t_reserved bigint[], t_business boolean[],
     e_step integer[], e_version bigint[], e_now bigint[], e_input text[], e_context text[], e_events text[],
     d_id uuid[], d_signal integer[], d_at bigint[], d_reasons text[], d_awaited boolean[],
     a_symbol text[], a_side text[], a_timeframe text[], a_kind text[], a_price bigint[], a_quantity bigint[],
@@ -55,7 +55,7 @@ CREATE FUNCTION commit_turns(
     s_id uuid[], s_known boolean[], s_feed uuid[], s_key text[], s_symbol text[], s_side text[], s_timeframe text[],
     s_kind text[], s_entry_price bigint[], s_stop_loss bigint[], s_take_profit bigint[], s_issued_at bigint[],
     s_received_at bigint[], s_total bigint[], s_signal text[], s_subscribers text[], s_mark text[],
-    c_step integer[], c_timeframe text[], c_change integer[],
+    n_step integer[], n_account text[], c_step integer[], c_timeframe text[], c_change integer[],
     f_step integer[], f_venue text[], f_execution text[], f_order text[], f_symbol text[], f_side text[],
     f_quantity bigint[], f_price bigint[], f_fee bigint[], f_at bigint[], f_realized bigint[],
     o_step integer[], o_id text[], o_decision uuid[], o_purpose text[], o_symbol text[], o_side text[], o_kind text[],
@@ -176,12 +176,11 @@ BEGIN
             UPDATE accounts a
                SET version = a.version + t.turns, open_e8 = a.open_e8 + t.open, reserved_e8 = a.reserved_e8 + t.reserved,
                    net_realized_e8 = a.net_realized_e8 + t.realized, open_business = t.business, day = origin + t.day,
-                   now_us = t.now, snapshot = t.snapshot
+                   now_us = t.now
               FROM (SELECT unnest(codes) AS code, unnest(t_user[lo:hi]) AS user_id, unnest(t_base[lo:hi]) AS base,
                            unnest(t_turns[lo:hi]) AS turns, unnest(t_open[lo:hi]) AS open, unnest(t_reserved[lo:hi]) AS reserved,
                            unnest(t_realized[lo:hi]) AS realized, unnest(t_business[lo:hi]) AS business,
-                           unnest(t_day[lo:hi]) AS day, unnest(t_now[lo:hi]) AS now,
-                           unnest(t_snapshot[lo:hi]) AS snapshot, unnest(held) AS held) t
+                           unnest(t_day[lo:hi]) AS day, unnest(t_now[lo:hi]) AS now, unnest(held) AS held) t
              WHERE t.code = 0 AND a.user_id = t.user_id AND a.version = t.base
                AND a.open_e8 + a.reserved_e8 = t.held;
             GET DIAGNOSTICS written = ROW_COUNT;
@@ -309,6 +308,13 @@ BEGIN
                            unnest(e_input) AS input, unnest(e_context) AS context, unnest(e_events) AS events) e
              WHERE e.step BETWEEN lo AND hi AND codes[e.step - lo + 1] = 0;
 
+            IF cardinality(n_step) > 0 THEN
+                INSERT INTO snapshots AS n (user_id, version, account)
+                SELECT t_user[n.step], t_base[n.step] + t_turns[n.step], n.account
+                  FROM (SELECT unnest(n_step) AS step, unnest(n_account) AS account) n
+                 WHERE n.step BETWEEN lo AND hi AND codes[n.step - lo + 1] = 0
+                ON CONFLICT (user_id) DO UPDATE SET version = excluded.version, account = excluded.account;
+            END IF;
             IF cardinality(f_step) > 0 THEN
                 INSERT INTO fills (venue, execution_id, client_order_id, user_id, symbol, side, quantity_e8, price_e8, fee_e8,
                                    at_us, realized_e8)
@@ -391,6 +397,19 @@ BEGIN
     RETURN verdicts;
 END $$;
 COMMENT ON FUNCTION commit_turns IS 'Writes a batch of turns. Each commits only at the version it was stepped from, and each acceptance only within what the ledger itself counts.';
+
+CREATE FUNCTION keep_snapshots(p_fence bigint, n_user uuid[], n_version bigint[], n_account text[])
+RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM hold_fence(p_fence);
+    INSERT INTO snapshots AS n (user_id, version, account)
+    SELECT s.user_id, s.version, s.account
+      FROM (SELECT unnest(n_user) AS user_id, unnest(n_version) AS version, unnest(n_account) AS account) s
+     ORDER BY s.user_id
+    ON CONFLICT (user_id) DO UPDATE SET version = excluded.version, account = excluded.account
+     WHERE n.version < excluded.version;
+END $$;
+COMMENT ON FUNCTION keep_snapshots IS 'Keeps whole accounts whose turns are committed already, so that fewer turns have to be taken again.';
 
 -- Whoever writes an acceptance past `commit_turns`: the ledger fills in what it counts and what it allows, under the same
 -- lock, and takes the reservation itself. What does not fit, the CHECKs refuse, and with it everything here is undone.

@@ -34,6 +34,7 @@ use crate::auth::tokens::Tokens;
 use crate::clock::{NewIds, SimClock, WallClock, wall_now};
 use crate::http::app::{App, Bounds, HttpSettings};
 use crate::http::lobby::{Lobby, Waiting};
+use crate::http::log::Measurements;
 use crate::http::login::wall_now_s;
 use crate::http::{listen, metrics, router};
 use crate::instance;
@@ -127,6 +128,7 @@ pub async fn start(config: &Config, options: Options) -> anyhow::Result<Running>
         passwords,
         settings,
         metrics,
+        measurements: Measurements::default(),
         started: Instant::now(),
         instance,
         stopping: shutdown.clone(),

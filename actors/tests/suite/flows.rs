@@ -2,6 +2,7 @@
 
 use nexus_actors::engine::SubmitError;
 use nexus_actors::ports::Clock;
+use nexus_engine::account::Account;
 use nexus_engine::ids::{ClientOrderId, Leg, Timestamp};
 use nexus_engine::order::{OrderStatus, Purpose};
 use nexus_engine::units::Money;
@@ -17,10 +18,7 @@ async fn a_signal_becomes_a_decision_an_order_and_a_position_and_its_stop_an_exi
     let answer = engine.submit(world.signal("a")).await;
     let entry = entry_of(&answer);
     assert_eq!((answer.as_ref().unwrap().duplicate, answer.unwrap().pending), (false, 0));
-    let open = |account: &nexus_engine::account::Account| {
-        account.lots.values().any(|lot| lot.entry.status == OrderStatus::Filled)
-    };
-    world.until_account(user(1), "the entry is filled", open).await;
+    world.until_account(user(1), "the entry is filled", is_filled).await;
     assert_eq!(world.venue.wire(), [entry]);
 
     world.mark(&engine, "1.08299", "1.08310").await;
@@ -32,6 +30,32 @@ async fn a_signal_becomes_a_decision_an_order_and_a_position_and_its_stop_an_exi
     assert_eq!(*engine.account(user(1)).await.unwrap().unwrap(), account);
     engine.drain(Duration::from_secs(1)).await;
     assert!(matches!(engine.submit(world.signal("b")).await, Err(SubmitError::NotServing(_))));
+}
+
+/// On one thread: whoever has the venue's answer speaks before the channel of reports is read.
+#[tokio::test]
+async fn an_order_that_trades_at_once_is_two_turns_and_one_that_waits_is_acknowledged() {
+    let world = World::new(1);
+    let engine = world.start().await;
+    let filled = entry_of(&engine.submit(world.signal("a")).await);
+    let account = world.until_account(user(1), "the entry is filled", is_filled).await;
+    assert_eq!(account.version, 2, "decided, and filled: {account:?}");
+    world.mark(&engine, "1.08299", "1.08310").await;
+    let account = world.until_account(user(1), "the position is closed", |a| !a.has_open_business()).await;
+    assert_eq!(account.version, 4, "the exit planned, and filled: {account:?}");
+
+    world.mark(&engine, "1.08490", "1.08500").await;
+    world.venue.fills.store(false, Ordering::SeqCst);
+    let waiting = entry_of(&engine.submit(world.signal("b")).await);
+    let account = world.until_account(user(1), "the second is at the venue", |account| account.version == 6).await;
+    assert_eq!(account.lots[&waiting.decision].entry.status, OrderStatus::Working);
+    // What the venue says again, the acknowledgement of what has filled as well, is no turn.
+    world.venue.repeat_reports();
+    world.venue.fill(waiting);
+    let is_filled = |account: &Account| account.lots[&waiting.decision].entry.status == OrderStatus::Filled;
+    let account = world.until_account(user(1), "the second is filled", is_filled).await;
+    assert_eq!(account.version, 7, "{account:?}");
+    assert_eq!(account.lots[&filled.decision].entry.status, OrderStatus::Filled);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -87,7 +87,8 @@ async fn a_preview_leaves_no_trace_and_says_what_the_real_signal_gets() {
     engine.set_trading(user(2), false).await.unwrap();
     let only = |raw: &mut RawSignal| raw.user_id = Some(user(3).to_string());
     engine.submit(world.signal_with("b", only)).await.unwrap();
-    until("five entries are at the venue", || (world.venue.wire().len() == 5).then_some(())).await;
+    let taken = || world.venue.wire().len() == 5 && world.ledger.doubts() == 0;
+    until("five entries are known to be at the venue", || taken().then_some(())).await;
     // An id that was used is previewed as a new one would be decided.
     let before = traces(&world, &engine).await;
     let again = engine.preview(world.signal("a")).await.unwrap();

@@ -137,8 +137,8 @@ impl Drop for Held<'_> {
 impl Book {
     fn accept(&mut self, order: &OrderRequest) {
         let at = self.marks.get(&order.symbol).map_or(Timestamp::ZERO, |mark| mark.at);
-        self.orders.insert(order.id, (order.clone(), Vec::new()));
-        self.report(order.id, Report { order: order.id, at, news: News::Acknowledged });
+        let taken = Report { order: order.id, at, news: News::Acknowledged };
+        self.orders.insert(order.id, (order.clone(), vec![taken]));
     }
 
     fn fill(&mut self, id: ClientOrderId) {
@@ -209,7 +209,8 @@ impl Venue for RecordingVenue {
             }
             let reports = if trouble == Some(Trouble::LostReply) { book.reports.take() } else { None };
             book.accept(order);
-            if self.fills.load(Ordering::SeqCst) && order.kind == OrderKind::Market {
+            let trades = self.fills.load(Ordering::SeqCst) && order.kind == OrderKind::Market;
+            if trades {
                 book.fill(order.id);
             }
             if reports.is_some() {
@@ -217,6 +218,7 @@ impl Venue for RecordingVenue {
             }
             match trouble {
                 Some(Trouble::LostReply) => Err(VenueError::Unknown("lost reply".to_owned())),
+                _ if trades => Ok(SubmitReply::Traded),
                 _ => Ok(SubmitReply::Acknowledged),
             }
         }

@@ -192,9 +192,16 @@ impl Figures {
         json.insert("users".into(), self.users.into());
         json.insert("load_before_each_round".into(), json!(self.loads));
         let mut notes = vec![
-            format!("{} users in turn, one decision a signal; load before each round: {}", self.users, self.loads.join(", ")),
-            format!("of each loop the middle of {} rounds; a rate counts the time until every entry is filled, too", self.loads.len()),
-            "turns and rows: in the ledger, for each answer; an accepted entry is acknowledged and filled by further turns".into(),
+            format!(
+                "{} users in turn, one decision a signal; load before each round: {}",
+                self.users,
+                self.loads.join(", ")
+            ),
+            format!(
+                "of each loop the middle of {} rounds; a rate counts the time until every entry is filled, too",
+                self.loads.len()
+            ),
+            "turns and rows: in the ledger, for each answer; an accepted entry is filled by one more turn".into(),
             format!(
                 "plain handler: axum and sqlx, one transaction a request over {COMMITTERS} connections; it writes the rows of the \
                  decision's turn, or those of the turns that follow, too"

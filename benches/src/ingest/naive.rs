@@ -3,7 +3,7 @@
 //! It decides nothing and reads nothing. For each signal it writes, in one transaction with one statement a table over a pool
 //! of 32 connections, the rows that the engine writes for it, into the same tables with the same indexes and the texts that an
 //! engine wrote. Two routes: one writes the rows of the turn that decides, which is what the answer stands for; the other one
-//! also those of the turns that follow when an accepted entry is acknowledged and filled.
+//! also those of the turn that follows when an accepted entry is filled.
 
 use std::sync::Arc;
 
@@ -28,7 +28,6 @@ const POOL: u32 = 32;
 /// What an engine wrote for one signal.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Sample {
-    snapshot: String,
     signal: String,
     subscribers: String,
     mark: Option<String>,
@@ -47,9 +46,8 @@ impl Sample {
     /// What the engine wrote into this database for the only signal that this user ever had.
     pub async fn taken(url: &str, user: Uuid) -> Result<Sample> {
         let mut ledger = PgConnection::connect(url).await?;
-        let sql = "SELECT a.snapshot, s.signal, s.subscribers, s.mark FROM accounts a
-                     JOIN decisions d ON d.user_id = a.user_id JOIN signals s ON s.id = d.signal_id
-                    WHERE a.user_id = $1";
+        let sql = "SELECT s.signal, s.subscribers, s.mark FROM decisions d JOIN signals s ON s.id = d.signal_id
+                    WHERE d.user_id = $1";
         let row = sqlx::query(sql).bind(user).fetch_one(&mut ledger).await?;
         let sql = "SELECT input, context, events FROM events WHERE user_id = $1 ORDER BY version";
         let turns = sqlx::query(sql).bind(user).fetch_all(&mut ledger).await?;
@@ -62,7 +60,6 @@ impl Sample {
             })
         };
         Ok(Sample {
-            snapshot: row.try_get("snapshot")?,
             signal: row.try_get("signal")?,
             subscribers: row.try_get("subscribers")?,
             mark: row.try_get("mark")?,
@@ -165,11 +162,11 @@ async fn write(
     insert_decision(&mut transaction, body, (signal, decision), accepted, now).await?;
     let sql =
         "UPDATE accounts SET version = version + $2, reserved_e8 = reserved_e8 + $3, open_business = $4, now_us = $5,
-                      day = CURRENT_DATE, snapshot = $6 WHERE user_id = $1 RETURNING version";
+                      day = CURRENT_DATE WHERE user_id = $1 RETURNING version";
     let turns = if whole { &sample.turns[..] } else { &sample.turns[..1] };
     let written = i64::try_from(turns.len()).unwrap_or(i64::MAX);
     let row = sqlx::query(sql).bind(body.user_id).bind(written).bind(i64::from(accepted)).bind(accepted).bind(now);
-    let version: i64 = row.bind(&sample.snapshot).fetch_one(&mut *transaction).await?.try_get("version")?;
+    let version: i64 = row.fetch_one(&mut *transaction).await?.try_get("version")?;
     insert_events(&mut transaction, body.user_id, turns, version, now).await?;
     if accepted {
         let sql = "INSERT INTO daily_counts AS k VALUES ($1, CURRENT_DATE, $2, 1)

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use nexus_actors::ports::HotState;
-use nexus_engine::ids::UserId;
+use nexus_engine::ids::{FeedId, UserId};
 use nexus_store::directory::{Directory, DirectoryError, Feed, Role, User};
 
 use super::cache::Cache;
@@ -49,11 +49,30 @@ pub struct KnownFeed {
     pub key_hash: String,
 }
 
-impl fmt::Display for Principal {
+/// A principal by id alone, as the log names it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Who {
+    /// Somebody who is signed in, and in which role.
+    User(Role, UserId),
+    /// A feed.
+    Feed(FeedId),
+}
+
+impl Principal {
+    /// Who it is.
+    pub fn who(&self) -> Who {
+        match self {
+            Self::User(user) => Who::User(user.role, user.user),
+            Self::Feed(known) => Who::Feed(known.feed.id),
+        }
+    }
+}
+
+impl fmt::Display for Who {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::User(user) => write!(f, "{}:{}", user.role.as_str(), user.user),
-            Self::Feed(known) => write!(f, "feed:{}", known.feed.id),
+            Self::User(role, user) => write!(f, "{}:{user}", role.as_str()),
+            Self::Feed(feed) => write!(f, "feed:{feed}"),
         }
     }
 }

@@ -33,12 +33,9 @@ pub fn new_password() -> SecretString {
 
 /// SHA-256 in hexadecimal: how an API key is kept and looked up.
 pub fn sha256_hex(secret: &str) -> String {
-    use std::fmt::Write as _;
-    Sha256::digest(secret.as_bytes()).iter().fold(String::with_capacity(64), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    let digit = |four_bits: u8| char::from(b"0123456789abcdef"[usize::from(four_bits)]);
+    let digest = Sha256::digest(secret.as_bytes());
+    digest.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]).collect()
 }
 
 /// The secret kept in `file`, or a new one that is kept there from now on.

@@ -15,6 +15,7 @@ use nexus_store::directory::Directory;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use super::log::Measurements;
 use super::problem::Problem;
 use crate::auth::lockout::Lockout;
 use crate::auth::passwords::Passwords;
@@ -43,6 +44,8 @@ pub struct App {
     pub settings: HttpSettings,
     /// Renders the metrics.
     pub metrics: PrometheusHandle,
+    /// How requests went.
+    pub measurements: Measurements,
     /// When this process began to serve.
     pub started: Instant,
     /// A name drawn at start-up.

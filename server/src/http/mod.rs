@@ -1,7 +1,7 @@
 //! HTTP: the routes, and what every request passes on its way to them.
 //!
-//! From the outside in: the log line and its metrics, headers that every answer carries, the net under panics, CORS, the
-//! routes. Who may call a route stands in its handler's signature (`Admin`, `Person`, `Source`, `Owner`), so a handler
+//! From the outside in: what every request passes (`log`: its line and its metrics, headers that every answer carries, the
+//! net under panics), CORS where there is any, the routes. Who may call a route stands in its handler's signature (`Admin`, `Person`, `Source`, `Owner`), so a handler
 //! cannot be reached by anybody else, and a body is only read once its sender is known. Nothing here decides anything.
 
 pub mod admin;
@@ -28,13 +28,9 @@ pub mod users;
 use std::sync::Arc;
 
 use axum::http::{HeaderName, HeaderValue, Method, header};
-use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Router, middleware};
-use tower::util::option_layer;
-use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
-use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -78,20 +74,16 @@ pub fn api() -> OpenApiRouter<Arc<App>> {
 /// The whole service.
 pub fn router(app: Arc<App>) -> Router {
     let (routes, _) = api().split_for_parts();
-    routes
+    let routes = routes
         .route("/docs/{*file}", get(docs::asset))
         .fallback(|| async { Problem::not_found("path") })
-        .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
-        .layer(option_layer(cors(&app.settings.cors_origins)))
-        .layer(CatchPanicLayer::custom(caught))
-        .layer(default_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        .layer(default_header(header::CACHE_CONTROL, "no-store"))
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), log::record))
-        .with_state(app)
-}
-
-fn default_header(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
-    SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+        .method_not_allowed_fallback(|| async { Problem::method_not_allowed() });
+    let routes = match cors(&app.settings.cors_origins) {
+        Some(cors) => routes.layer(cors),
+        None => routes,
+    };
+    // One layer and not one a duty: each is copied, boxed and moved for every request.
+    routes.layer(middleware::from_fn_with_state(Arc::clone(&app), log::record)).with_state(app)
 }
 
 /// A browser may only call from the origins that the operator names; without any, from none.
@@ -106,12 +98,4 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
         .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, HeaderName::from_static("idempotency-key")]);
     Some(layer)
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "the net under panics hands the panic over")]
-fn caught(panic: Box<dyn std::any::Any + Send>) -> Response {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("of unknown kind");
-    tracing::error!(panic = text, "a handler panicked");
-    Problem::internal().into_response()
 }

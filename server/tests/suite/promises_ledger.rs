@@ -119,6 +119,32 @@ async fn a_loss_by_somebody_else_vetoes_and_memory_equals_the_ledger_afterwards(
 }
 
 #[tokio::test]
+async fn a_trade_that_fills_at_once_is_two_turns_in_and_two_out() {
+    let world = World::on(engine_with(&[])).await;
+    let ledger = Ledger::of(world.engine.data_dir());
+    let fills = || ledger.number("SELECT count(*) FROM fills", []);
+    enter(&world, &market("quick", "1.08300", "1.08900")).await;
+    eventually("the entry's fill is written", || async { fills() == 1 }).await;
+    world.push_mark("EURUSD", "1.08290", "1.08300").await;
+    eventually("the exit's fill is written", || async { fills() == 2 }).await;
+    let turns = || ledger.texts("SELECT input FROM events WHERE user_id = ?1 ORDER BY version", [&world.ann.id]);
+    let settled = turns();
+    let kinds = ["signal", "filled", "look", "filled"];
+    assert_eq!(settled.len(), kinds.len(), "{settled:#?}");
+    for (turn, kind) in settled.iter().zip(kinds) {
+        assert!(turn.to_lowercase().contains(kind), "{kind}: {turn}");
+    }
+    // A limit that the market has not reached says so itself: the venue has it.
+    enter(&world, &limit("waits", "1.08200", "1.08000", "1.08900")).await;
+    eventually("its acknowledgement is written", || async {
+        ledger.number("SELECT count(*) FROM orders WHERE status = 'working'", []) == 1
+    })
+    .await;
+    assert_eq!(turns().len(), kinds.len() + 2, "{:#?}", turns());
+    check_memory(&world.engine, &world.ann).await;
+}
+
+#[tokio::test]
 async fn while_the_ledger_cannot_be_written_stops_trade_and_their_facts_are_written_afterwards() {
     let world = World::on(engine_with(&[])).await;
     let data = world.engine.data_dir().to_owned();

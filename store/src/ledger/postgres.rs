@@ -16,9 +16,11 @@ mod lease;
 mod ledger;
 mod lookup;
 mod migrate;
+mod newness;
 mod pages;
 mod reader;
 mod rows;
+mod snapshots;
 mod writer;
 
 use std::sync::Arc;
@@ -37,10 +39,11 @@ use connection::{Sessions, Statement};
 use fault::Fault;
 use lease::Fence;
 use lookup::Lookup;
+use newness::Newness;
 pub(super) use reader::PostgresReader;
 use rows::Columns;
 pub(super) use rows::clean;
-use writer::{Recorded, Writer};
+use writer::{Recorded, Writers};
 
 /// Why the ledger could not be opened.
 #[derive(Debug, Error)]
@@ -129,7 +132,7 @@ pub struct PostgresStore {
     pool: PgPool,
     /// What must not stand behind them: the kill switch, the lease, the health check.
     control: PgPool,
-    writer: Writer,
+    writers: Writers,
     fence: Arc<Fence>,
     recorded: Recorded,
     /// How long an answer is waited for: beyond the database's own bound, then it is not the statement that hangs.
@@ -138,6 +141,7 @@ pub struct PostgresStore {
     away_at: Option<Instant>,
     migrated: Migrated,
     lookup: Lookup,
+    newness: Arc<Newness>,
 }
 
 impl PostgresStore {
@@ -159,10 +163,11 @@ impl PostgresStore {
         drop(first);
         let fence = Arc::new(Fence::default());
         let recorded = Recorded::default();
-        let writer = Writer::start(sessions.clone(), Arc::clone(&fence), recorded.clone(), probe);
+        let newness = Arc::new(Newness::default());
+        let writers = Writers::start(&sessions, &fence, (&recorded, &newness), probe.as_ref());
         let (pool, control) = (sessions.pool(), sessions.control());
         let (patience, lookup) = (sessions.patience(), Lookup::start(pool.clone(), sessions.patience()));
-        Ok(PostgresStore { pool, control, patience, writer, fence, recorded, lookup, away_at, migrated })
+        Ok(PostgresStore { pool, control, patience, writers, fence, recorded, lookup, newness, away_at, migrated })
     }
 
     /// Which version the schema was at before it was opened, and which it is at now.

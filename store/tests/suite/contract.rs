@@ -9,6 +9,8 @@ use nexus_store::directory::Directory;
 /// A database of its own for one case. It is gone when this is dropped.
 pub trait Database: Sized {
     type Store: Ledger + Directory;
+    /// The table and the column that hold accounts as a whole.
+    const SNAPSHOT: (&str, &str);
 
     /// A new, empty one.
     async fn fresh() -> Self;
@@ -22,6 +24,8 @@ pub trait Database: Sized {
     /// What somebody may do who owns the data: statements with everything that guards it out of the way. Says how many rows
     /// the last one has changed.
     async fn alter(&self, sql: &[String]) -> u64;
+    /// Waits until every account is written as a whole after its newest turn.
+    async fn written_whole(&self);
     /// The same data, opened to be taken again.
     async fn replay(&self) -> LedgerReplay;
 }

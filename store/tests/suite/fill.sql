@@ -8,8 +8,12 @@ SELECT id_of(100000 + n), 'filled' || n, '[]', 'key' || n, 'secret', 0 FROM gene
 INSERT INTO subscriptions SELECT id_of(100000 + f), id_of(1000 + u), 0 FROM generate_series(1, 50) f, generate_series(1, 200) u;
 INSERT INTO limits SELECT id_of(1000 + n), version, max_daily_loss_e8, max_risk_percent_e8, duplicate_window_us, timeframes, limits
   FROM limits, generate_series(1, 5000) n WHERE user_id = id_of(1);
-INSERT INTO accounts SELECT id_of(1000 + n), 50, currency, starting_equity_e8, 0, 0, 0, false, day, now_us, snapshot
+INSERT INTO accounts SELECT id_of(1000 + n), 50, currency, starting_equity_e8, 0, 0, 0, false, day, now_us
   FROM accounts, generate_series(1, 5000) n WHERE user_id = id_of(1);
+INSERT INTO opened_accounts SELECT id_of(1000 + n), account
+  FROM opened_accounts, generate_series(1, 5000) n WHERE user_id = id_of(1);
+INSERT INTO snapshots SELECT id_of(1000 + n), 50, regexp_replace(account, '"version":\d+,"limits"', '"version":50,"limits"')
+  FROM snapshots, generate_series(1, 5000) n WHERE user_id = id_of(1);
 INSERT INTO daily_risk SELECT id_of(1000 + n), d::date, -1
   FROM generate_series(1, 200) n, generate_series('2026-10-01'::date, '2026-11-24', '1 day') d;
 INSERT INTO daily_counts SELECT id_of(1000 + n), d::date, '3H', 1

@@ -21,6 +21,7 @@ mod postgres;
 mod postgres_lease;
 mod postgres_races;
 mod postgres_schema;
+mod postgres_snapshots;
 mod redis;
 mod server;
 mod sqlite;

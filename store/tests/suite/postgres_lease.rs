@@ -12,13 +12,53 @@ use nexus_store::PostgresStore;
 use crate::contract::Database;
 use crate::postgres::{TERM, number};
 use crate::server::{PostgresDatabase, execute};
-use crate::story::Story;
+use crate::story::{Story, user_id};
 
 pub async fn lone_turn(store: &PostgresStore, n: u128) -> TurnRecord {
     let story = Story::resumes(store);
     let mut account = story.load(n).await;
     let enabled = account.trading_enabled;
     story.turn(&mut account, Input::SetTrading(!enabled), None)
+}
+
+/// Whether a new signal is known to be new although nobody can ask the table.
+async fn is_known_to_be_new(database: &PostgresDatabase, store: &PostgresStore, key: &str) -> bool {
+    let raw = &mut database.raw().await;
+    execute(raw, "ALTER TABLE signals RENAME TO hidden").await;
+    let found = store.find_signal(Story::resumes(store).signal(key, "3H", 1).signal.id).await;
+    execute(raw, "ALTER TABLE hidden RENAME TO signals").await;
+    assert!(matches!(found, Ok(None) | Err(_)), "{found:?}");
+    found.is_ok()
+}
+
+#[tokio::test]
+async fn an_owner_asks_for_no_signal_that_is_certainly_new_and_finds_every_other_one() {
+    let database = PostgresDatabase::fresh().await;
+    let story = Story::begins(database.store(), 2).await;
+    let mut account = story.load(1).await;
+    let (decided, recorded) = (story.signal("decided", "3H", 1), story.signal("recorded", "3H", 1));
+    story.accepted(&mut account, &decided).await;
+    database.store().record_signal(recorded.clone()).await.unwrap();
+    assert!(!is_known_to_be_new(&database, database.store(), "new").await, "nobody owns what others may write");
+
+    let owner = database.another().await;
+    assert!(matches!(owner.acquire("owner", TERM).await, Ok(Acquired::Owner { .. })));
+    let began = Instant::now();
+    while !is_known_to_be_new(&database, &owner, "new").await {
+        assert!(began.elapsed() < TERM, "what is recorded was not read");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let (story, mut account) = (Story::resumes(&owner), owner.load_account(user_id(2), None).await.unwrap().unwrap());
+    let [own, written] = ["own", "written"].map(|key| story.signal(key, "3H", 1));
+    story.accepted(&mut account, &own).await;
+    owner.record_signal(written.clone()).await.unwrap();
+    for signal in [&decided, &recorded, &own, &written] {
+        let found = owner.find_signal(signal.signal.id).await.unwrap();
+        assert_eq!(found.map(|record| record.signal.key.clone()), Some(signal.signal.key.clone()));
+    }
+    assert!(is_known_to_be_new(&database, &owner, "newer").await);
+    owner.release().await.unwrap();
+    assert!(!is_known_to_be_new(&database, &owner, "newest").await, "the next owner may have written it");
 }
 
 #[tokio::test]

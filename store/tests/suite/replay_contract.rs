@@ -4,6 +4,8 @@
 //! The alterations are those of an intruder who may do everything: triggers and CHECKs are out of the way. The statements
 //! are such that both databases understand them.
 
+use std::collections::BTreeSet;
+
 use nexus_actors::ports::{CommitVerdict, Ledger};
 use nexus_engine::account::{Account, Event, Input};
 use nexus_engine::ids::ClientOrderId;
@@ -156,15 +158,19 @@ async fn differs<D: Database>(database: &D, n: u128) -> String {
 
 /// Alters the ledger of a day, again and again, and puts back what was there.
 pub async fn check_alterations<D: Database>(database: &D, names: &Names, alterations: &[(&str, &str)]) {
+    let (whole, account) = D::SNAPSHOT;
+    let tables: BTreeSet<&str> = TABLES.iter().copied().chain([whole]).collect();
+    let fill_in = |text: &str| names.fill_in(text).replace("{whole}", whole).replace("{account}", account);
+    database.written_whole().await;
     let keep: Vec<_> =
-        TABLES.iter().map(|table| format!("CREATE TABLE kept_{table} AS SELECT * FROM {table}")).collect();
+        tables.iter().map(|table| format!("CREATE TABLE kept_{table} AS SELECT * FROM {table}")).collect();
     database.alter(&keep).await;
-    let put_back: Vec<_> = TABLES
+    let put_back: Vec<_> = tables
         .iter()
         .flat_map(|table| [format!("DELETE FROM {table}"), format!("INSERT INTO {table} SELECT * FROM kept_{table}")])
         .collect();
     for (sql, named) in alterations {
-        let (sql, named) = (names.fill_in(sql), names.fill_in(named));
+        let (sql, named) = (fill_in(sql), fill_in(named));
         assert_eq!(database.alter(std::slice::from_ref(&sql)).await, 1, "{sql}");
         let found = replayed(&mut database.replay().await, 1).await.difference;
         let found = found.unwrap_or_else(|| panic!("not found: {sql}"));
@@ -251,10 +257,10 @@ const ALTERATIONS: &[(&str, &str)] = &[
     ),
     ("DELETE FROM signals WHERE key = 'first'", "signals {signal}"),
     (
-        "UPDATE accounts SET snapshot = replace(snapshot, '\"losing_streak\":1', '\"losing_streak\":7') WHERE user_id = '{user}'",
-        "accounts: snapshot.losing_streak",
+        "UPDATE {whole} SET {account} = replace({account}, '\"losing_streak\":1', '\"losing_streak\":7') WHERE user_id = '{user}'",
+        "{whole}: {account}.losing_streak",
     ),
-    ("UPDATE accounts SET snapshot = '' WHERE user_id = '{user}'", "accounts: snapshot"),
+    ("UPDATE {whole} SET {account} = '' WHERE user_id = '{user}'", "{whole}: {account}"),
     ("UPDATE accounts SET version = version + 1 WHERE user_id = '{user}'", "accounts: version"),
     ("UPDATE accounts SET currency = 'EUR' WHERE user_id = '{user}'", "accounts: currency"),
     ("UPDATE accounts SET open_e8 = open_e8 - 1 WHERE user_id = '{user}'", "accounts: open_e8"),

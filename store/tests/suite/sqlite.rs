@@ -46,6 +46,7 @@ impl SqliteFile {
 
 impl Database for SqliteFile {
     type Store = SqliteStore;
+    const SNAPSHOT: (&str, &str) = ("accounts", "snapshot");
 
     async fn fresh() -> Self {
         Self::with(&SqliteOptions::default())
@@ -85,6 +86,9 @@ impl Database for SqliteFile {
         let run = |sql: &String| raw.execute(sql, []).unwrap_or_else(|error| panic!("{sql}: {error}"));
         sql.iter().map(run).last().unwrap().try_into().unwrap()
     }
+
+    /// They are, with every turn.
+    async fn written_whole(&self) {}
 
     async fn replay(&self) -> LedgerReplay {
         LedgerReplay::of_sqlite(&self.path()).unwrap()

@@ -124,7 +124,10 @@ impl Book {
         let number = self.next;
         self.record(order.id, now, Change::Taken { symbol, side, kind, quantity });
         self.trade(number, Meeting::Arriving, now);
-        SubmitReply::Acknowledged
+        match self.records.last() {
+            Some(Record { change: Change::Filled { .. }, .. }) => SubmitReply::Traded,
+            _ => SubmitReply::Acknowledged,
+        }
     }
 
     /// Ends an order that can still trade.
@@ -520,7 +523,9 @@ mod tests {
             let mut book = book(slippage);
             book.observe(&mark(first.0, first.1, 1));
             let order = order(1, side, kind(text), 10);
-            assert_eq!(book.submit(&order, Timestamp::from_micros(1)), SubmitReply::Acknowledged);
+            let at_once = expected.is_some_and(|(at, _)| at == 1);
+            let reply = if at_once { SubmitReply::Traded } else { SubmitReply::Acknowledged };
+            assert_eq!(book.submit(&order, Timestamp::from_micros(1)), reply, "{side:?} {text} with {slippage} %");
             book.observe(&mark(second.0, second.1, 2));
             let expected: Vec<(String, i64)> = expected.iter().map(|(at, price)| (price.to_string(), *at)).collect();
             assert_eq!(fills(&book, order.id), expected, "{side:?} {text} with {slippage} %");

@@ -212,7 +212,10 @@ impl Worker {
         }
         match request {
             Request::Submit(order, fate, answer) => {
-                let reply = self.book.submit(&order, at);
+                let reply = match self.book.submit(&order, at) {
+                    SubmitReply::Traded if !self.hears_first_fill_of(order.id) => SubmitReply::Acknowledged,
+                    reply => reply,
+                };
                 self.answer(fate, answer, reply);
             }
             Request::Cancel(order, fate, answer) => {
@@ -278,12 +281,18 @@ impl Worker {
         }
     }
 
-    /// Reports what has become durable.
+    /// Whether a first fill that becomes durable now is in the channel before any answer.
+    fn hears_first_fill_of(&self, order: ClientOrderId) -> bool {
+        self.reports.is_some() && self.report_delay(order, 2).is_zero()
+    }
+
+    /// Reports what has become durable. That the book has an order is said by the answer to it, and to whoever asks.
     fn report(&mut self) {
         if self.reports.is_none() {
             return;
         }
-        let reports: Vec<Report> = self.book.records().iter().filter_map(super::record::Record::report).collect();
+        let reports = self.book.records().iter().filter_map(super::record::Record::report);
+        let reports: Vec<Report> = reports.filter(|report| report.news != News::Acknowledged).collect();
         for report in reports {
             let number = number_of(&report);
             let copies =
@@ -293,7 +302,7 @@ impl Worker {
                     1
                 };
             for copy in 0..copies {
-                match self.report_delay(&report, number * 2 + copy) {
+                match self.report_delay(report.order, number * 2 + copy) {
                     Duration::ZERO => self.send(report.clone()),
                     delay => self.hold_back(delay, Later::Report(report.clone())),
                 }
@@ -301,8 +310,8 @@ impl Worker {
         }
     }
 
-    fn report_delay(&self, report: &Report, n: u32) -> Duration {
-        let (settings, id) = (&self.settings, report.order);
+    fn report_delay(&self, id: ClientOrderId, n: u32) -> Duration {
+        let settings = &self.settings;
         if settings.hits(settings.delayed_report_percent, Draw::Delayed, id, n) {
             settings.between(REORDER_HOLD, settings.report_delay_max, Draw::DelayTime, id, n)
         } else if settings.hits(settings.reordered_report_percent, Draw::Reordered, id, n) {

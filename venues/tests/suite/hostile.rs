@@ -26,7 +26,7 @@ async fn send(venue: &PaperVenue, order: &OrderRequest, day: &mut Day) {
     // More often than any draw can fail in a row.
     for _ in 0..1_000 {
         match venue.submit(order, &permit).await {
-            Ok(SubmitReply::Acknowledged) => return,
+            Ok(SubmitReply::Acknowledged | SubmitReply::Traded) => return,
             Ok(SubmitReply::Rejected(_)) => {
                 day.rejected += 1;
                 return;
@@ -101,6 +101,8 @@ async fn on_a_bad_day_every_fact_arrives_and_every_order_is_there_once() {
             assert!(is_rejected || filled(&known.reports) == order.quantity, "seed {seed}: {known:?}");
             stories.push(known.reports);
         }
+        // That the venue has an order is an answer and no report.
+        stories.iter_mut().for_each(|story| story.retain(|report| report.news != News::Acknowledged));
         let expected = stories.concat();
         let mut arrived: Vec<Report> = Vec::new();
         tokio::time::timeout(PATIENCE, async {
@@ -111,7 +113,7 @@ async fn on_a_bad_day_every_fact_arrives_and_every_order_is_there_once() {
         .await
         .expect("every report arrives");
         assert!(arrived.iter().all(|report| expected.contains(report)), "seed {seed}: something else was reported");
-        assert!(expected.len() > 2 * orders().len() - 20, "seed {seed}: {} reports", expected.len());
+        assert!(expected.len() > orders().len(), "seed {seed}: {} reports", expected.len());
         assert!(arrived.len() > expected.len(), "seed {seed}: nothing was doubled");
         let position = |report: &Report| arrived.iter().position(|other| other == report);
         let is_reordered = |story: &[Report]| !story.iter().map(position).is_sorted();

@@ -16,7 +16,7 @@ use nexus_venues::paper::{OpenError, PaperSettings, PaperVenue};
 use parking_lot::Mutex;
 use tokio::sync::mpsc::unbounded_channel;
 
-use crate::common::{Granted, Hand, instrument, limit, mark, next, open, order, place};
+use crate::common::{Granted, Hand, instrument, limit, mark, open, order, place};
 use crate::contract::{Stage, venue_contract};
 
 struct Paper {
@@ -59,7 +59,7 @@ async fn an_order_trades_at_the_mark_that_its_sender_had_seen() {
         let order = order(n.into(), Side::Buy, OrderKind::Market);
         // In one breath with the mark, as an actor does it.
         let mut call = venue.submit(&order, &Granted::default()).await;
-        assert_eq!(call, Ok(SubmitReply::Acknowledged));
+        assert!(call.is_ok(), "{call:?}");
         let known = venue.query(order.id, &order.symbol).await.unwrap().unwrap();
         let News::Filled { price, .. } = &known.reports[1].news else { panic!("no fill in {known:?}") };
         assert_eq!(*price, ask.parse().unwrap());
@@ -85,6 +85,40 @@ async fn an_answer_says_that_all_earlier_reports_are_in_the_channel() {
         fills += usize::from(matches!(report.news, News::Filled { .. }));
     }
     assert_eq!(fills, orders.len());
+}
+
+#[tokio::test]
+async fn an_order_that_trades_at_once_is_answered_by_its_execution_when_that_is_heard_first() {
+    let late = PaperSettings { delayed_report_percent: Percent::whole(100), ..PaperSettings::default() };
+    let reordered = PaperSettings { reordered_report_percent: Percent::whole(100), ..PaperSettings::default() };
+    let split = PaperSettings { partial_fill_percent: Percent::whole(100), ..PaperSettings::default() };
+    let (market, resting) = (OrderKind::Market, limit("1.09"));
+    let table = [
+        ("a market order", PaperSettings::default(), market, SubmitReply::Traded),
+        ("a limit that the market has reached", PaperSettings::default(), limit("1.2"), SubmitReply::Traded),
+        ("a part", split, market, SubmitReply::Traded),
+        ("an order that waits", PaperSettings::default(), resting, SubmitReply::Acknowledged),
+        ("an execution that comes late", late, market, SubmitReply::Acknowledged),
+        ("an execution that lets others go first", reordered, market, SubmitReply::Acknowledged),
+    ];
+    for (what, settings, kind, reply) in table {
+        let (_folder, path) = place();
+        let venue = open(&path, settings);
+        let (reports, mut heard) = unbounded_channel();
+        venue.connect(reports);
+        venue.observe(&mark("1.1", "1.1002", 1));
+        let order = order(1, Side::Buy, kind);
+        assert_eq!(venue.submit(&order, &Granted::default()).await.as_ref(), Ok(&reply), "{what}");
+        let first = heard.try_recv().ok().map(|report| report.news);
+        let is_fill = matches!(first, Some(News::Filled { .. }));
+        assert_eq!((is_fill, first.is_some()), (reply == SubmitReply::Traded, is_fill), "{what}: {first:?}");
+    }
+    // Nobody listens: then the answer must say it.
+    let (_folder, path) = place();
+    let venue = open(&path, PaperSettings::default());
+    venue.observe(&mark("1.1", "1.1002", 1));
+    let unheard = venue.submit(&order(1, Side::Buy, OrderKind::Market), &Granted::default()).await;
+    assert_eq!(unheard, Ok(SubmitReply::Acknowledged));
 }
 
 #[tokio::test]
@@ -155,7 +189,7 @@ async fn a_market_is_remembered_through_a_restart() {
         venue.observe(&mark("1.2", "1.2001", 2));
     }
     let venue = open(&path, PaperSettings::default());
-    assert_eq!(venue.submit(&late, &Granted::default()).await, Ok(SubmitReply::Acknowledged));
+    venue.submit(&late, &Granted::default()).await.unwrap();
     let known = venue.query(late.id, &late.symbol).await.unwrap().unwrap();
     let News::Filled { price, .. } = &known.reports[1].news else { panic!("no fill in {known:?}") };
     assert_eq!(*price, "1.2001".parse().unwrap());
@@ -211,13 +245,10 @@ async fn a_reply_may_come_too_late_for_any_caller() {
         ..PaperSettings::default()
     };
     let venue = open(&path, settings);
-    let (reports, mut heard) = unbounded_channel();
-    venue.connect(reports);
     let order = order(1, Side::Buy, limit("1.09"));
     let permit = Granted::default();
     let mut call = venue.submit(&order, &permit);
     assert!(futures::poll!(&mut call).is_pending());
-    assert_eq!(next(&mut heard).await.news, News::Acknowledged);
     // The barrier: whatever an unheld reply would have said has been said by now.
     assert_eq!(venue.working_orders().await, Ok(vec![order.id]));
     assert!(futures::poll!(&mut call).is_pending());

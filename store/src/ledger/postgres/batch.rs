@@ -23,6 +23,7 @@ use uuid::Uuid;
 use super::connection::Statement;
 use super::fault::Fault;
 use super::rows::clean;
+use super::snapshots;
 use crate::ledger::rows::{Unreadable, to_column, to_json};
 use crate::ledger::touched::{Position, Touched, decision_of, is_awaited};
 
@@ -48,7 +49,6 @@ arrays! {
     /// `t`
     Steps {
         user: Uuid, base: i64, turns: i32, now: i64, day: i32, realized: i64, open: i64, reserved: i64, business: bool,
-        snapshot: String,
     }
 }
 arrays! {
@@ -73,6 +73,10 @@ arrays! {
         take_profit: Option<i64>, issued_at: Option<i64>, received_at: Option<i64>, total: Option<i64>,
         signal: Option<String>, subscribers: Option<String>, mark: Option<String>,
     }
+}
+arrays! {
+    /// `n`
+    Snapshots { step: i32, account: String, }
 }
 arrays! {
     /// `c`
@@ -107,6 +111,7 @@ const PARAMETERS: usize = 4
     + Events::COUNT
     + Decisions::COUNT
     + Signals::COUNT
+    + Snapshots::COUNT
     + Counts::COUNT
     + Fills::COUNT
     + Orders::COUNT
@@ -133,6 +138,7 @@ pub(super) struct Batch {
     events: Events,
     decisions: Decisions,
     signals: Signals,
+    snapshots: Snapshots,
     counts: Counts,
     fills: Fills,
     orders: Orders,
@@ -180,6 +186,7 @@ impl Batch {
             // The database counts from 1.
             let step = i32::try_from(at + 1).unwrap_or(i32::MAX);
             batch.steps.push(&turns)?;
+            batch.push_snapshot(step, &turns)?;
             batch.push_decision(turns[0], &places)?;
             batch.push_counts(step, &turns);
             for turn in &turns {
@@ -198,7 +205,7 @@ impl Batch {
     pub(super) fn statement<'q>(&'q self, call: &'q str, fence: Option<i64>) -> Statement<'q> {
         let statement = sqlx::query(AssertSqlSafe(call)).bind(fence).bind(&self.months).bind(&self.wave_ends);
         let statement = self.decisions.bind(self.events.bind(self.steps.bind(statement)));
-        let statement = self.counts.bind(self.signals.bind(statement));
+        let statement = self.counts.bind(self.snapshots.bind(self.signals.bind(statement)));
         let statement = self.positions.bind(self.orders.bind(self.fills.bind(statement)));
         statement.bind(&self.limits_json)
     }
@@ -242,6 +249,11 @@ impl Batch {
             }
         }
         Ok(answer)
+    }
+
+    /// The signals that it decides.
+    pub(super) fn signals(&self) -> impl Iterator<Item = SignalId> {
+        self.signals.id.iter().copied().map(SignalId)
     }
 
     /// Whether a turn of it decides a signal.
@@ -307,6 +319,15 @@ impl Batch {
         self.decided.push(decision.map(|decision| decision.signal));
         let signal = decision.and_then(|decision| places.get(&decision.signal)).copied().unwrap_or(0);
         self.decisions.push(record, decision, signal)
+    }
+
+    fn push_snapshot(&mut self, step: i32, turns: &[&TurnRecord]) -> Result<(), Unreadable> {
+        let (before, after) = (turns[0].base_version, &turns[turns.len() - 1].after);
+        if snapshots::is_due(after.user, before, after.version) {
+            self.snapshots.step.push(step);
+            self.snapshots.account.push(to_json(&**after)?);
+        }
+        Ok(())
     }
 
     fn push_counts(&mut self, step: i32, turns: &[&TurnRecord]) {
@@ -401,7 +422,6 @@ impl Steps {
         self.open.push(sum(|delta| delta.open));
         self.reserved.push(sum(|delta| delta.reserved));
         self.business.push(last.after.has_open_business());
-        self.snapshot.push(to_json(&*last.after)?);
         Ok(())
     }
 }

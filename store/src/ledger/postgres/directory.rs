@@ -277,8 +277,8 @@ fn new_user(credentials: &Credentials, account: &Account) -> Result<Statement<'s
                    VALUES ($8, $9, $10, $11, $12, $13::jsonb, $14)),
                opened AS (INSERT INTO opened_accounts (user_id, account) VALUES ($8, $15))
                INSERT INTO accounts (user_id, version, currency, starting_equity_e8, net_realized_e8, open_e8, reserved_e8,
-                                     open_business, day, now_us, snapshot)
-               VALUES ($8, $16, $17, $18, $19, $20, $21, $22, date '1970-01-01' + $23, $24, $15)";
+                                     open_business, day, now_us)
+               VALUES ($8, $16, $17, $18, $19, $20, $21, $22, date '1970-01-01' + $23, $24)";
     let (user, limits) = (&credentials.user, &account.limits);
     Ok(query(sql)
         .bind(user.id.0)

@@ -5,6 +5,7 @@
 //! has lost the lease and wakes up can commit nothing, whatever it believes. A takeover waits for a commit that is under way.
 //! Without a fence (a tool, a test) commits are taken only while nobody owns the accounts.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -61,6 +62,8 @@ impl Lease for PostgresStore {
                 return Ok(Acquired::Held(former.unwrap_or(nameless)));
             };
             self.fence.set(fence);
+            let held = Arc::clone(&self.fence);
+            self.newness.learn(self.pool.clone(), fence, self.patience, move || held.get() == Some(fence));
             let fence = u64::try_from(fence).map_err(|_| LedgerError::Corrupt("a negative fence".to_owned()))?;
             Ok(Acquired::Owner { fence, former: former.filter(|former| former.owner != owner) })
         }
@@ -85,6 +88,10 @@ impl Lease for PostgresStore {
     fn release(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
         let sql = "UPDATE lease SET owner = NULL, expires_at = clock_timestamp() WHERE fence = $1 RETURNING fence";
         async move {
+            // Whoever comes next may be another program, which had better not take turns again that this one has taken.
+            if let Err(fault) = self.writers.catch_up().await {
+                tracing::warn!(%fault, "accounts are not written whole; their last turns will be taken again");
+            }
             let fence = self.fence.get();
             self.fence.set(Fence::RELEASED);
             self.control(sqlx::query(sql).bind(fence)).await?;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, ready};
 use nexus_actors::ports::{
     CommitVerdict, Lease, Ledger, LedgerError, SignalRecord, TradingStateRecord, TurnRecord, UnfinishedSignal,
 };
@@ -14,15 +14,16 @@ use nexus_engine::account::{Account, Decision, LedgerRisk, Today};
 use nexus_engine::gate::Scope;
 use nexus_engine::ids::{DecisionId, FeedId, SignalId, UserId};
 use nexus_engine::units::Money;
-use sha2::{Digest, Sha256};
 use sqlx::{AssertSqlSafe, query};
 
 use super::fault::Fault;
 use super::rows::clean;
+use super::snapshots::{StoredTurn, rebuilt};
+use super::writer::AT_ONCE;
 use super::{PostgresStore, batch};
 use crate::ledger::rows::{
     self, Cells, DECISION_COLUMNS, DECISIONS_FROM, SIGNAL_COLUMNS, TRADING_STATE_COLUMNS, TRADING_STATES_FROM,
-    Unreadable, to_column, to_json,
+    Unreadable, to_column,
 };
 
 /// Boxes a call and speaks the port's errors.
@@ -36,33 +37,56 @@ fn user_id(cells: &mut dyn Cells) -> Result<UserId, Unreadable> {
 
 impl Ledger for PostgresStore {
     fn commit(&self, batch: Vec<TurnRecord>) -> BoxFuture<'_, Result<Vec<CommitVerdict>, LedgerError>> {
-        answer(self.writer.commit(batch))
+        answer(self.writers.commit(batch))
     }
 
-    /// A snapshot at hand is proven by version and hash, inside the statement that reads the counters; then the stored one
-    /// stays where it is.
+    fn commits_at_once(&self) -> usize {
+        AT_ONCE
+    }
+
+    /// A snapshot at hand is believed when it is of the same turn and says the same of money as the row does that every commit
+    /// proves itself against; then the stored one stays where it is.
     fn load_account(
         &self,
         user: UserId,
         at_hand: Option<Arc<Account>>,
     ) -> BoxFuture<'_, Result<Option<Account>, LedgerError>> {
-        let sql = "SELECT CASE WHEN a.version = $2 AND sha256(convert_to(a.snapshot, 'UTF8')) = $3 THEN NULL
-                               ELSE a.snapshot END,
-                          a.net_realized_e8, a.open_e8, a.reserved_e8, (a.day - date '1970-01-01')::bigint, r.realized_e8,
+        let sql = "SELECT CASE WHEN p.proven THEN NULL ELSE coalesce(s.account, o.account) END,
+                          CASE WHEN p.proven THEN NULL ELSE (
+                              SELECT json_agg(json_build_array(e.now_us, e.input, e.context, e.events) ORDER BY e.version)::text
+                                FROM events e WHERE e.user_id = a.user_id AND e.version > coalesce(s.version, 0))
+                          END,
+                          a.version, a.net_realized_e8, a.open_e8, a.reserved_e8, (a.day - date '1970-01-01')::bigint,
+                          r.realized_e8,
                           (SELECT jsonb_object_agg(c.timeframe, c.used)::text FROM daily_counts c
                             WHERE c.user_id = a.user_id AND c.day = a.day)
-                     FROM accounts a LEFT JOIN daily_risk r ON r.user_id = a.user_id AND r.day = a.day
+                     FROM accounts a
+                    CROSS JOIN LATERAL (
+                              SELECT (a.version, a.now_us, a.day, a.starting_equity_e8, a.net_realized_e8, a.open_e8, a.reserved_e8)
+                                     IS NOT DISTINCT FROM ($2, $3, date '1970-01-01' + $4, $5, $6, $7, $8) AS proven) p
+                     LEFT JOIN opened_accounts o ON o.user_id = a.user_id
+                     LEFT JOIN snapshots s ON s.user_id = a.user_id
+                     LEFT JOIN daily_risk r ON r.user_id = a.user_id AND r.day = a.day
                     WHERE a.user_id = $1";
         answer(async move {
-            let proof = at_hand.as_deref().map(proof_of).transpose()?;
-            let (version, hash) = proof.unzip();
-            let statement = query(sql).bind(user.0).bind(version).bind(hash);
+            let known = at_hand.as_deref();
+            let money = |read: fn(&Account) -> Money| known.map(|account| read(account).steps());
+            let statement = query(sql)
+                .bind(user.0)
+                .bind(known.map(|account| to_column(account.version)).transpose()?)
+                .bind(known.map(|account| account.now.micros()))
+                .bind(known.map(|account| account.today.day.0))
+                .bind(money(|account| account.starting_equity))
+                .bind(money(|account| account.net_realized))
+                .bind(money(Account::open_risk))
+                .bind(money(Account::reserved_risk));
             self.first(statement, |cells| account(cells, at_hand)).await
         })
     }
 
     fn record_signal(&self, record: Arc<SignalRecord>) -> BoxFuture<'_, Result<(), LedgerError>> {
         answer(async move {
+            self.newness.add([record.signal.id]);
             self.change(batch::record_signal(&record, self.fence.get())?).await?;
             self.recorded.add([record.signal.id]);
             Ok(())
@@ -70,6 +94,9 @@ impl Ledger for PostgresStore {
     }
 
     fn find_signal(&self, id: SignalId) -> BoxFuture<'_, Result<Option<SignalRecord>, LedgerError>> {
+        if self.newness.is_certain(id, self.fence.get()) {
+            return ready(Ok(None)).boxed();
+        }
         self.lookup.find(id).boxed()
     }
 
@@ -150,19 +177,21 @@ impl Ledger for PostgresStore {
     }
 }
 
-/// What the stored snapshot is compared with: the version and the SHA-256 of the text that it would be.
-fn proof_of(account: &Account) -> Result<(i64, Vec<u8>), Unreadable> {
-    Ok((to_column(account.version)?, Sha256::digest(to_json(account)?).to_vec()))
-}
-
-/// The account of a user: its snapshot, corrected by the counters that the ledger admits by. No snapshot is sent when the
-/// one at hand was proven to be it.
+/// The account of a user: its snapshot and the turns since, corrected by the counters that the ledger admits by. Neither is
+/// sent when the one at hand was proven.
 fn account(cells: &mut dyn Cells, at_hand: Option<Arc<Account>>) -> Result<Account, Unreadable> {
-    let (snapshot, from): (Account, _) = match (cells.maybe_json()?, at_hand) {
-        (Some(stored), _) => (stored, "ledger"),
+    let stored: Option<Account> = cells.maybe_json()?;
+    let since: Option<Vec<StoredTurn>> = cells.maybe_json()?;
+    let (snapshot, from) = match (stored, at_hand) {
+        (Some(stored), _) => (rebuilt(stored, since.unwrap_or_default())?, "ledger"),
         (None, Some(proven)) => (Arc::unwrap_or_clone(proven), "hot_state"),
         (None, None) => return Err(Unreadable("an account has no snapshot".to_owned())),
     };
+    let version = cells.int()?;
+    if to_column(snapshot.version)? != version {
+        let words = format!("the turns of {} lead to version {}, not to {version}", snapshot.user, snapshot.version);
+        return Err(Unreadable(words));
+    }
     let (realized, open, reserved) = (cells.money()?, cells.money()?, cells.money()?);
     let day = cells.int()?;
     metrics::counter!("nexus_snapshots_loaded_total", "from" => from).increment(1);

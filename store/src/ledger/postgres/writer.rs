@@ -1,30 +1,43 @@
-//! The task that owns the one connection that commits.
+//! The tasks that commit, each with a connection of its own.
 //!
-//! Batches queue for it in a bounded channel. One that it has taken runs to its end, whether or not anybody still waits for
-//! it. The connection is made when it is first needed, and again after whatever has ended it.
+//! There are two, because one waits for the disk while the other one works: whoever commits at once commits for different
+//! users. Batches queue in bounded channels. One that a task has taken runs to its end, whether or not anybody still waits for
+//! it. A connection is made when it is first needed, and again after whatever has ended it. While nothing is committed, and
+//! when asked to, snapshots are written of accounts that are behind their turns.
 
 use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use nexus_actors::ports::{CommitVerdict, Probe, Step, TurnRecord};
+use nexus_engine::account::Account;
 use nexus_engine::ids::SignalId;
 use parking_lot::Mutex;
 use sqlx::Connection;
 use sqlx::postgres::{PgConnection, PgRow};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::batch::{self, Batch, Grouping};
-use super::connection::{REST_MAX, Sessions};
+use super::connection::Sessions;
 use super::fault::Fault;
 use super::lease::Fence;
+use super::newness::Newness;
+use super::snapshots::{Behind, Snapshots};
 
+/// Batches that are committed at once. On few processors more do not help.
+pub(super) const AT_ONCE: usize = 2;
+/// How long a connection is believed to be there after its last answer.
+const BELIEVED: Duration = Duration::from_millis(2);
 /// How often a batch is tried again that the database has ended because two transactions waited for each other.
 const RETRIES_MAX: u32 = 5;
 /// Signals that are remembered as recorded; when there are more, the memory begins anew.
 const RECORDED_MAX: usize = 4_096;
+/// How long nothing is committed before snapshots catch up: whoever comes then waits for some of them at most.
+const QUIET: Duration = Duration::from_millis(250);
 
 /// Signals that need not be sent to the database again.
 #[derive(Clone, Default)]
@@ -46,34 +59,75 @@ impl Recorded {
     }
 }
 
-struct Job {
-    batch: Vec<TurnRecord>,
-    answer: oneshot::Sender<Result<Vec<CommitVerdict>, Fault>>,
+enum Job {
+    Commit { batch: Vec<TurnRecord>, answer: oneshot::Sender<Result<Vec<CommitVerdict>, Fault>> },
+    CatchUp { answer: oneshot::Sender<Result<(), Fault>> },
 }
 
-/// The door of the task. It ends when this is dropped and its queue is empty.
-pub(super) struct Writer {
-    jobs: mpsc::Sender<Job>,
+/// The door of the tasks. They end when this is dropped and their queues are empty.
+pub(super) struct Writers {
+    queues: [mpsc::Sender<Job>; AT_ONCE],
+    /// How many batches each has been handed and has not answered for.
+    handed: [AtomicUsize; AT_ONCE],
 }
 
-impl Writer {
+impl Writers {
     pub(super) fn start(
-        sessions: Sessions,
-        fence: Arc<Fence>,
-        recorded: Recorded,
-        probe: Option<Arc<dyn Probe>>,
-    ) -> Writer {
-        let (jobs, queue) = mpsc::channel(sessions.options.queue.max(1));
-        let committer = Committer { sessions, fence, recorded, probe, call: batch::call(), held: None };
-        tokio::spawn(committer.run(queue));
-        Writer { jobs }
+        sessions: &Sessions,
+        fence: &Arc<Fence>,
+        (recorded, newness): (&Recorded, &Arc<Newness>),
+        probe: Option<&Arc<dyn Probe>>,
+    ) -> Writers {
+        let behind = Arc::new(Mutex::new(Behind::default()));
+        let queues = std::array::from_fn(|_| {
+            let (jobs, queue) = mpsc::channel(sessions.options.queue.max(1));
+            let committer = Committer {
+                sessions: sessions.clone(),
+                fence: Arc::clone(fence),
+                recorded: recorded.clone(),
+                newness: Arc::clone(newness),
+                probe: probe.cloned(),
+                call: batch::call(),
+                held: None,
+                behind: Arc::clone(&behind),
+            };
+            tokio::spawn(committer.run(queue));
+            jobs
+        });
+        Writers { queues, handed: Default::default() }
     }
 
     /// Commits a batch. Once queued it runs to its end, whatever becomes of the caller.
     pub(super) async fn commit(&self, batch: Vec<TurnRecord>) -> Result<Vec<CommitVerdict>, Fault> {
+        let waiting = |queue: &usize| self.handed[*queue].load(Ordering::SeqCst);
+        let free = (0..AT_ONCE).min_by_key(waiting).unwrap_or_default();
+        let _handed = Handed::to(&self.handed[free]);
         let (answer, answered) = oneshot::channel();
-        self.jobs.send(Job { batch, answer }).await.map_err(|_| Fault::Closed)?;
+        self.queues[free].send(Job::Commit { batch, answer }).await.map_err(|_| Fault::Closed)?;
         answered.await.map_err(|_| Fault::Unanswered)?
+    }
+
+    /// Writes every snapshot that is behind.
+    pub(super) async fn catch_up(&self) -> Result<(), Fault> {
+        let (answer, answered) = oneshot::channel();
+        self.queues[0].send(Job::CatchUp { answer }).await.map_err(|_| Fault::Closed)?;
+        answered.await.map_err(|_| Fault::Unanswered)?
+    }
+}
+
+/// A batch is under way as long as this lives.
+struct Handed<'a>(&'a AtomicUsize);
+
+impl<'a> Handed<'a> {
+    fn to(counter: &'a AtomicUsize) -> Handed<'a> {
+        counter.fetch_add(1, Ordering::SeqCst);
+        Handed(counter)
+    }
+}
+
+impl Drop for Handed<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -81,22 +135,87 @@ struct Committer {
     sessions: Sessions,
     fence: Arc<Fence>,
     recorded: Recorded,
+    newness: Arc<Newness>,
     probe: Option<Arc<dyn Probe>>,
     call: String,
     /// The connection, and when it was last used.
     held: Option<(PgConnection, Instant)>,
+    /// Of both.
+    behind: Arc<Mutex<Behind>>,
 }
 
 impl Committer {
     async fn run(mut self, mut queue: mpsc::Receiver<Job>) {
-        while let Some(Job { batch, answer }) = queue.recv().await {
-            let outcome = AssertUnwindSafe(self.commit(&batch)).catch_unwind().await.unwrap_or_else(|_| {
-                self.held = None;
-                Err(Fault::Unanswered)
-            });
-            // The caller may be gone; what was done stays done.
-            drop(answer.send(outcome));
+        while let Some(job) = self.next(&mut queue).await {
+            // Whoever asked may be gone; what was done stays done.
+            match job {
+                Job::Commit { batch, answer } => {
+                    drop(answer.send(self.guarded(async |it| it.commit(&batch).await).await));
+                }
+                Job::CatchUp { answer } => drop(answer.send(self.guarded(Self::catch_up).await)),
+            }
         }
+        self.end().await;
+    }
+
+    /// The next job; while none comes, snapshots catch up.
+    async fn next(&mut self, queue: &mut mpsc::Receiver<Job>) -> Option<Job> {
+        while !self.is_caught_up() {
+            match timeout(QUIET, queue.recv()).await {
+                Ok(job) => return job,
+                Err(_) => {
+                    while queue.is_empty() && !self.is_caught_up() {
+                        if let Err(fault) = self.guarded(Self::catch_up_some).await {
+                            tracing::debug!(?fault, "snapshots stay behind for now");
+                            return queue.recv().await;
+                        }
+                    }
+                }
+            }
+        }
+        queue.recv().await
+    }
+
+    /// A panic costs the connection, whose state nobody knows, and not the task.
+    async fn guarded<T>(&mut self, work: impl AsyncFnOnce(&mut Self) -> Result<T, Fault>) -> Result<T, Fault> {
+        let outcome = AssertUnwindSafe(work(&mut *self)).catch_unwind().await;
+        outcome.unwrap_or_else(|_| {
+            self.held = None;
+            Err(Fault::Unanswered)
+        })
+    }
+
+    async fn catch_up(&mut self) -> Result<(), Fault> {
+        while !self.is_caught_up() {
+            self.catch_up_some().await?;
+        }
+        Ok(())
+    }
+
+    fn is_caught_up(&self) -> bool {
+        self.behind.lock().is_empty()
+    }
+
+    async fn catch_up_some(&mut self) -> Result<(), Fault> {
+        let accounts = self.behind.lock().take_some();
+        let written = self.write(&accounts).await;
+        if written.is_err() {
+            self.behind.lock().put_back(accounts);
+        }
+        written
+    }
+
+    async fn write(&mut self, accounts: &[Arc<Account>]) -> Result<(), Fault> {
+        let snapshots = Snapshots::of(accounts)?;
+        let statement = snapshots.statement(self.fence.get());
+        let mut connection = self.connection().await?;
+        let written = timeout(self.sessions.patience(), statement.execute(&mut connection)).await;
+        written.map_err(|_| Fault::NoAnswer)?.map_err(Fault::of)?;
+        self.held = Some((connection, Instant::now()));
+        Ok(())
+    }
+
+    async fn end(mut self) {
         if let Some((connection, _)) = self.held.take()
             && let Err(error) = connection.close().await
         {
@@ -109,15 +228,18 @@ impl Committer {
             return Ok(Vec::new());
         }
         let answer = self.answer(records, Grouping::Steps).await?;
-        if answer.suspects.is_empty() {
-            return Ok(answer.verdicts);
-        }
-        // A step that the tables refuse is taken apart, so that the turns before the one that is to blame are kept.
         let mut verdicts = answer.verdicts;
-        let suspects: Vec<TurnRecord> = answer.suspects.iter().map(|place| records[*place].clone()).collect();
-        let alone = self.answer(&suspects, Grouping::EachAlone).await?;
-        for (place, verdict) in answer.suspects.into_iter().zip(alone.verdicts) {
-            verdicts[place] = verdict;
+        if !answer.suspects.is_empty() {
+            // A step that the tables refuse is taken apart, so that the turns before the one that is to blame are kept.
+            let suspects: Vec<TurnRecord> = answer.suspects.iter().map(|place| records[*place].clone()).collect();
+            let alone = self.answer(&suspects, Grouping::EachAlone).await?;
+            for (place, verdict) in answer.suspects.into_iter().zip(alone.verdicts) {
+                verdicts[place] = verdict;
+            }
+        }
+        let mut behind = self.behind.lock();
+        for (record, _) in records.iter().zip(&verdicts).filter(|(_, verdict)| **verdict == CommitVerdict::Committed) {
+            behind.note(record);
         }
         Ok(verdicts)
     }
@@ -125,6 +247,7 @@ impl Committer {
     /// One batch, as often as it takes.
     async fn answer(&mut self, records: &[TurnRecord], grouping: Grouping) -> Result<batch::Answer, Fault> {
         let batch = Batch::of(records, &self.recorded.0.lock(), grouping)?;
+        self.newness.add(batch.signals());
         let mut retries = 0;
         loop {
             match self.attempt(&batch).await {
@@ -159,7 +282,7 @@ impl Committer {
                 Some(probe) => watched(&mut connection, statement, &*probe).await,
             }
         };
-        let Ok(called) = tokio::time::timeout(patience, called).await else { return Err(Fault::NoAnswer) };
+        let Ok(called) = timeout(patience, called).await else { return Err(Fault::NoAnswer) };
         match called {
             Ok(row) => {
                 // The batch is written: an answer that cannot be read leaves the caller in doubt.
@@ -180,11 +303,11 @@ impl Committer {
     /// The connection, out of its place: whatever ends this future in the middle ends the connection, too.
     async fn connection(&mut self) -> Result<PgConnection, Fault> {
         if let Some((mut connection, used)) = self.held.take() {
-            if used.elapsed() < REST_MAX {
+            if used.elapsed() < BELIEVED {
                 return Ok(connection);
             }
             // A database that has gone meanwhile is noticed before anything is sent that could be in doubt.
-            let asked = tokio::time::timeout(self.sessions.options.connect_timeout, connection.ping()).await;
+            let asked = timeout(self.sessions.options.connect_timeout, connection.ping()).await;
             if matches!(asked, Ok(Ok(()))) {
                 return Ok(connection);
             }

@@ -99,6 +99,8 @@ pub(super) struct History<'a> {
     /// When each symbol, side and timeframe was last accepted, and for how long that keeps its like away.
     windows: BTreeMap<[String; 3], (Timestamp, i64)>,
     others: Others,
+    /// The account as it was written whole, where that is not with every turn: after which one, and as what.
+    snapshot: Option<(u64, String)>,
 }
 
 /// Places in `History::lines`.
@@ -123,6 +125,7 @@ impl<'a> History<'a> {
         let opened: Account = readable(0, what, text)?;
         let fresh = Account::open(user, opened.currency.clone(), opened.starting_equity, opened.limits.clone());
         compare_json(what, &to_json(&fresh)?, text, canonical_account, 0)?;
+        let snapshot = snapshot_of(reader, user).await?;
         Ok(History {
             reader,
             dialect,
@@ -139,6 +142,7 @@ impl<'a> History<'a> {
             positions: BTreeMap::new(),
             windows: BTreeMap::new(),
             others: Others::default(),
+            snapshot,
         })
     }
 
@@ -210,7 +214,15 @@ impl<'a> History<'a> {
                 break;
             }
         }
-        self.touched(&turn.events, version).await
+        self.touched(&turn.events, version).await?;
+        self.check_snapshot(version)
+    }
+
+    /// The account as it was written whole after this turn.
+    fn check_snapshot(&mut self, version: u64) -> Result<(), Stop> {
+        let Some((_, text)) = self.snapshot.take_if(|(of, _)| *of == version) else { return Ok(()) };
+        let expected = to_json(self.replay.account())?;
+        Ok(compare_json("snapshots: account", &expected, &text, canonical_account, version)?)
     }
 
     /// A decision, the signal that it is about, and what an acceptance arms.
@@ -394,6 +406,9 @@ impl<'a> History<'a> {
         for met in self.orders.values().chain(self.positions.values()) {
             met.expected.compare(&met.found, self.dialect, version, |_, _, _| false)?;
         }
+        if let Some((of, _)) = &self.snapshot {
+            return Err(stray(version, format!("snapshots: version {of}")).into());
+        }
         self.judge_others(version)?;
         self.check_counters(version).await?;
         let limits = Image::of_limits(&self.replay.account().limits)?;
@@ -468,6 +483,21 @@ impl<'a> History<'a> {
         let columns = table.select(self.dialect);
         let sql = format!("SELECT {columns} FROM {} WHERE {}", table.name, is_user(table.name, self.dialect));
         Ok(self.reader.query(&sql, &[Value::Text(self.user.to_string())]).await?)
+    }
+}
+
+async fn snapshot_of(reader: &mut dyn Reader, user: UserId) -> Result<Option<(u64, String)>, Stop> {
+    match reader.dialect() {
+        // It is in the row of the account.
+        Dialect::Sqlite => return Ok(None),
+        Dialect::Postgres => {}
+    }
+    let sql = "SELECT version, account FROM snapshots WHERE user_id = $1::uuid";
+    let found = reader.query(sql, &[Value::Text(user.to_string())]).await?;
+    match found.first().map(Vec::as_slice) {
+        None => Ok(None),
+        Some([Value::Int(version), Value::Text(account)]) => Ok(Some((version.unsigned_abs(), account.clone()))),
+        Some(row) => Err(ReplayError(format!("{row:?} is not a snapshot")).into()),
     }
 }
 

@@ -262,7 +262,7 @@ pub(super) static ACCOUNTS: Table = Table {
         flag("open_business"),
         day("day").only(Dialect::Postgres),
         int("now_us"),
-        Column::new("snapshot", Kind::Json(canonical_account)),
+        Column::new("snapshot", Kind::Json(canonical_account)).only(Dialect::Sqlite),
     ],
 };
 
