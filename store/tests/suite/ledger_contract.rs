@@ -435,7 +435,12 @@ pub async fn a_snapshot_at_hand_is_believed_only_when_it_is_the_stored_one<D: Da
     let forgetful = Account { lots: Default::default(), recent: Default::default(), ..account.clone() };
     let newer = Account { version: account.version + 1, ..forgetful.clone() };
     let stranger = Account { version: account.version, ..story.load(2).await };
-    for lie in [&richer, &forgetful, &before, &newer, &stranger] {
+    let elsewhen = Account {
+        now: Timestamp::from_micros(account.now.micros() - 1),
+        losing_streak: account.losing_streak + 1,
+        ..account.clone()
+    };
+    for lie in [&richer, &forgetful, &before, &newer, &stranger, &elsewhen] {
         assert_eq!(load(lie).await, account, "{lie:?}");
     }
 
