@@ -129,7 +129,7 @@ fn the_folder_and_the_file_are_made_and_migrated_once() {
         .collect();
     assert_eq!(
         applied,
-        [(1, "ledger"), (2, "views"), (3, "identity")].map(|(version, name)| (version, name.to_owned()))
+        [(1, "ledger"), (2, "views"), (3, "identity"), (4, "scopes")].map(|(version, name)| (version, name.to_owned()))
     );
     #[cfg(unix)]
     {
@@ -153,10 +153,10 @@ async fn only_a_ledger_of_this_program_is_replayed() {
     assert!(opened("").is_none());
     let edited = opened("UPDATE schema_migrations SET text = text || ' ' WHERE version = 2");
     assert!(matches!(edited, Some(OpenError::ChangedMigration { version: 2, .. })), "{edited:?}");
-    let older = opened("DELETE FROM schema_migrations WHERE version = 3");
-    assert!(matches!(older, Some(OpenError::OlderSchema { found: 2, known: 3 })), "{older:?}");
+    let older = opened("DELETE FROM schema_migrations WHERE version = 4");
+    assert!(matches!(older, Some(OpenError::OlderSchema { found: 3, known: 4 })), "{older:?}");
     let newer = opened("INSERT INTO schema_migrations VALUES (99, 'later', '2030-01-01', '')");
-    assert!(matches!(newer, Some(OpenError::NewerSchema { found: 99, known: 3 })), "{newer:?}");
+    assert!(matches!(newer, Some(OpenError::NewerSchema { found: 99, known: 4 })), "{newer:?}");
     let nowhere = file.folder.path().join("nowhere.db");
     assert!(LedgerReplay::of_sqlite(&nowhere).is_err() && !nowhere.exists());
 }
@@ -168,7 +168,7 @@ async fn a_newer_schema_is_refused() {
     let path = file.path();
     let folder = file.close();
     let opened = SqliteStore::open(&path).err();
-    assert!(matches!(opened, Some(OpenError::NewerSchema { found: 99, known: 3 })), "{opened:?}");
+    assert!(matches!(opened, Some(OpenError::NewerSchema { found: 99, known: 4 })), "{opened:?}");
     drop(folder);
 }
 
