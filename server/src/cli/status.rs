@@ -54,6 +54,10 @@ fn in_words(answer: &Value) -> String {
     if engine["reason"].is_string() {
         lines.push(("reason", field(engine, "reason")));
     }
+    // Whose, is not for everybody who may ask for the status.
+    if let Some(scopes @ 1..) = engine["scopes_stopped"].as_u64() {
+        lines.push(("stopped", format!("{scopes} by themselves (feeds, symbols, venues or users; GET /admin/stops)")));
+    }
     lines.push(("environment", field(answer, "environment")));
     lines.push(("uptime", answer["uptime_s"].as_u64().map(duration).unwrap_or_default()));
     for (label, name) in
@@ -83,12 +87,15 @@ mod tests {
     fn a_status_is_told_in_words() {
         let answer = json!({
             "environment": "development", "uptime_s": 3_720, "instance": "i",
-            "risk_engine": {"state": "halted", "epoch": 4, "since": "2026-11-24T02:00:00Z", "reason": "drill"},
+            "risk_engine": {
+                "state": "halted", "scopes_stopped": 2, "epoch": 4, "since": "2026-11-24T02:00:00Z", "reason": "drill"
+            },
             "ledger": "up", "hot_state": "up", "venues": {"paper": "up"}, "accounts": 2,
         });
         let expected = "\
 state        halted (epoch 4, since 2026-11-24T02:00:00Z)
 reason       drill
+stopped      2 by themselves (feeds, symbols, venues or users; GET /admin/stops)
 environment  development
 uptime       1 h 2 min
 ledger       up
@@ -96,6 +103,9 @@ hot state    up
 venues       paper=up
 accounts     2";
         assert_eq!(in_words(&answer), expected);
+        let mut answer = answer;
+        answer["risk_engine"]["scopes_stopped"] = json!(0);
+        assert!(!in_words(&answer).contains("stopped"));
     }
 
     #[test]
