@@ -1,4 +1,4 @@
-//! The production ledger: PostgreSQL 15 or newer, one connection that commits, a pool that reads.
+//! The production ledger: PostgreSQL 15 or newer, two connections that commit, a pool that reads.
 //!
 //! A batch of turns is one call of one function, `commit_turns`, and so one round trip and one transaction; the database
 //! admits each reservation under its own locks (`migrations/postgres` tells how). The connection that commits belongs to a
@@ -100,7 +100,7 @@ pub struct PostgresOptions {
     pub pool_size: u32,
     /// How many more there may be while many read at once.
     pub pool_overflow: u32,
-    /// Batches that may wait for the connection that commits; further callers wait to queue.
+    /// Batches that may wait for each connection that commits; further callers wait to queue.
     pub queue: usize,
     /// How long a connection may take to be made, or to become free.
     pub connect_timeout: Duration,

@@ -16,7 +16,7 @@ use super::{PostgresOpenError, PostgresOptions};
 pub(super) type Statement<'q> = Query<'q, Postgres, PgArguments>;
 
 /// A connection that has rested so long is asked whether it is still there.
-pub(super) const REST_MAX: Duration = Duration::from_secs(1);
+const REST_MAX: Duration = Duration::from_secs(1);
 /// Connections of the kill switch, the lease and the health check.
 const CONTROL_SIZE: u32 = 3;
 /// A connection that was not needed so long is let go, down to those that are kept.

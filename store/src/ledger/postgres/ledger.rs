@@ -1,6 +1,6 @@
 //! The ledger port on PostgreSQL.
 //!
-//! Commits go to the writing task. Each read is one statement, so what it puts together is of one moment without a
+//! Commits go to the writing tasks. Each read is one statement, so what it puts together is of one moment without a
 //! transaction around it.
 
 use std::sync::Arc;

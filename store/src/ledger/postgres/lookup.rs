@@ -1,7 +1,7 @@
 //! Signals looked up by id, many at a time.
 //!
-//! Every new signal is asked for before it is decided: a repeat is answered from the record. Under load these questions would
-//! cost more than the commits, so whatever arrives while one question is out makes up the next one. Nobody waits for company.
+//! A signal that is not certainly new is asked for before it is decided: a repeat is answered from the record. Whatever arrives
+//! while one question is out makes up the next one. Nobody waits for company.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Whole accounts, written now and then.
 //!
-//! An account is some kilobytes of which a turn changes little, so writing it with every turn would cost more than the turn
-//! itself. It is written with every so many of its turns, and what is behind catches up when nothing is committed for a
+//! An account is some kilobytes of which a turn changes little, so writing it with every turn would be a large part of what the
+//! turn costs. It is written with every so many of its turns, and what is behind catches up when nothing is committed for a
 //! moment, and before the lease is given back. An account is read back from its snapshot and the turns since, which are
 //! taken again: the same inputs give the same account, bit for bit (promise P7), and the stored events show that they did.
 

@@ -107,11 +107,14 @@ impl Writers {
         answered.await.map_err(|_| Fault::Unanswered)?
     }
 
-    /// Writes every snapshot that is behind.
+    /// Writes every snapshot that is behind. Each task is asked: what one has taken out to write, another one does not see.
     pub(super) async fn catch_up(&self) -> Result<(), Fault> {
-        let (answer, answered) = oneshot::channel();
-        self.queues[0].send(Job::CatchUp { answer }).await.map_err(|_| Fault::Closed)?;
-        answered.await.map_err(|_| Fault::Unanswered)?
+        for queue in &self.queues {
+            let (answer, answered) = oneshot::channel();
+            queue.send(Job::CatchUp { answer }).await.map_err(|_| Fault::Closed)?;
+            answered.await.map_err(|_| Fault::Unanswered)??;
+        }
+        Ok(())
     }
 }
 
